@@ -1,0 +1,253 @@
+"""The settings of a run: frozen dataclasses, checked when made, and the presets.
+
+Every field is a flag of `python -m smtn_keras.fit`; its comment is the flag's help. Imports nothing heavy.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from .errors import UserError
+
+PRESETS = ("paper", "small", "demo")
+BACKBONE = ("image_size", "width", "batch_norm", "head", "attribute_output")  # what stage 2 takes from its stage-1 run
+
+
+def _check_range(flag: str, value: float, low: float, high: float):
+    if not low <= value <= high:
+        raise UserError(f"{flag}: expected a number from {low:g} to {high:g}, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What to train on, and how pictures are varied."""
+
+    data: str = "synthetic"
+    """A prepared data set: synthetic, celeba or mtfl."""
+    data_dir: str = "data"
+    """The folder into which `smtn_keras.prepare` wrote it."""
+    flip: bool = True
+    """Mirror half of the training pictures; points and labels change sides."""
+    shift: float = 0.05
+    """Move them by up to this share of the frame's sides."""
+    scale: float = 0.08
+    """Enlarge or shrink them by up to this share."""
+    rotation: float = 8.0
+    """Turn them by up to this many degrees."""
+    colour: float = 0.2
+    """Change brightness, contrast and saturation by up to this share."""
+
+    def __post_init__(self):
+        for name in ("shift", "scale", "colour"):
+            _check_range(f"--{name}", getattr(self, name), 0, 0.9)
+        _check_range("--rotation", self.rotation, 0, 180)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """The network of Table 1 and its variants."""
+
+    image_size: int = 128
+    """Side of the square input in pixels, divisible by 16."""
+    width: float = 0.25
+    """Share of VGG16's filters in each layer."""
+    batch_norm: bool = True
+    """Batch normalisation between each conv and its ReLU."""
+    head: Literal["paper", "pooled", "softargmax"] = "softargmax"
+    """paper: flatten, FC 2048; pooled: a small FC; softargmax: points as expectations of heatmaps, attributes pooled."""
+    attribute_output: Literal["softmax", "logits"] = "softmax"
+    """softmax: a two-way softmax for each binary label, as in the paper; logits: one logit each."""
+    branch: Literal["input", "conv1_2", "conv2_2", "conv3_3", "end"] | None = None
+    """Where the task stacks leave the shared one (Table 4); by itself: end in stage 1, input in stage 2."""
+    fusion: Literal["concat", "channelwise"] = "channelwise"
+    """Stage 2: concatenate a task's map with the shared one, or follow that by a 1x1 convolution back to the layer's width."""
+    fuse_at: Literal["conv", "block"] = "conv"
+    """Stage 2: fuse after each conv, as the paper does, or once at the end of each block."""
+    fusion_init: Literal["random", "nddr"] = "nddr"
+    """Stage 2: the 1x1 convolutions' start: random, or 0.9 of the own and 0.1 of the shared map (NDDR-CNN)."""
+    init: Literal["scratch", "stage1", "imagenet"] | None = None
+    """Start of the stacks that train: random, the stage-1 run (the paper's fine-tuning), or ImageNet's VGG16; by itself stage1
+    where it fits (stage 2, channelwise), else scratch."""
+    weights: str | None = None
+    """With --init imagenet: a local Keras .h5 file of VGG16 without top, in place of Keras' own download."""
+
+    def __post_init__(self):
+        if self.image_size < 16 or self.image_size % 16:
+            raise UserError(f"--image-size: expected a multiple of 16, got {self.image_size}; try {max(16, round(self.image_size / 16) * 16)}")
+        _check_range("--width", self.width, 0.03, 4)
+        if self.init == "imagenet" and self.width != 1:
+            raise UserError(f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init")
+        if self.weights and self.init != "imagenet":
+            raise UserError(f"--weights: expected --init imagenet beside it, got --init {self.init}; add --init imagenet")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """The optimisation."""
+
+    epochs: int = 12
+    """Passes over the training part."""
+    batch_size: int = 32
+    """Pictures a step."""
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    """sgd: with momentum 0.9."""
+    learning_rate: float = 2e-3
+    """Its highest value."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """cosine: one epoch of warm-up, then down to zero."""
+    weight_decay: float = 1e-4
+    """AdamW's."""
+    landmarks_loss: Literal["mse", "l1"] = "l1"
+    """The paper's mean square error, or the mean absolute error."""
+    landmark_scale: float = 10.0
+    """Landmarks in [0, 1] are multiplied by this before their loss (the paper does not say its scale)."""
+    landmarks_weight: float = 1.0
+    """Weight of the landmarks' loss in the sum."""
+    attributes_weight: float = 1.0
+    """Weight of the attributes' loss in the sum."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the conv layers; auto: bfloat16 where the processor has it. Weights and heads stay float32."""
+    seed: int = 0
+    """Of initial weights, order and augmentation."""
+
+    def __post_init__(self):
+        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            _check_range(f"--{name.replace('_', '-')}", getattr(self, name), low, 2**31 - 1)
+        for name in ("learning_rate", "landmark_scale"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(self, name)}")
+        for name in ("weight_decay", "landmarks_weight", "attributes_weight"):
+            _check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0, 1e9)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Where the run lives."""
+
+    run: str | None = None
+    """The run's folder; by itself a new one under --runs, named by data, stage and preset."""
+    runs: str = "runs"
+    """Where new runs are made and stage-1 runs are looked for."""
+    from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Stage 2: the stage-1 run; by itself the newest finished one of the same data under --runs."""
+    resume: bool = False
+    """Go on with the run in --run from its last epoch, with its own settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of one training."""
+
+    stage: Literal[1, 2] = 1
+    """1: hard sharing, one stack with two heads; 2: that stack frozen, a task stack for each task fused with it."""
+    preset: Literal["paper", "small", "demo"] = "small"
+    """Where all other settings start: the paper's recipe, a narrow network for a laptop, or a few minutes on synthetic faces."""
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self):
+        network = self.network
+        if self.stage == 1:
+            if network.branch == "input":
+                raise UserError("--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1; hard sharing has no task stack beside the input")
+            if network.init == "stage1":
+                raise UserError("--init stage1: expected scratch or imagenet in stage 1; there is no run before it")
+        else:
+            if network.branch == "end":
+                raise UserError("--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2; a task stack that begins at the end has no layer")
+            if network.fusion == "concat" and network.init not in ("scratch", None):
+                raise UserError(
+                    f"--fusion concat --init {network.init}: concatenation doubles the input channels of every task layer, so pretrained weights do "
+                    "not fit (section 3.3 of the paper); use --fusion channelwise or --init scratch"
+                )
+
+    def resolved(self) -> "Config":
+        """A copy with what depends on the stage written out, so that the record of a run says what was built."""
+        network = self.network
+        branch = network.branch or ("end" if self.stage == 1 else "input")
+        init = network.init or ("stage1" if self.stage == 2 and network.fusion == "channelwise" else "scratch")
+        return self.with_(network={"branch": branch, "init": init})
+
+    def with_(self, **parts: dict) -> "Config":
+        """A copy with fields of its parts changed: `config.with_(network={"width": 0.5})`."""
+        return dataclasses.replace(self, **{part: dataclasses.replace(getattr(self, part), **fields) for part, fields in parts.items()})
+
+    def to_json(self) -> str:
+        """The configuration as text for `config.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "config.json") -> "Config":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            UserError: if the text is not such a configuration.
+        """
+        try:
+            fields = json.loads(text)
+            parts = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}
+            return cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise UserError(f"{name}: expected a configuration written by smtn_keras.fit, got something else ({error}); train the run again") from None
+
+
+def preset(name: str, stage: int) -> Config:
+    """The settings a preset starts from. What differs between the stages stands here and nowhere else."""
+    # https://doi.org/10.5220/0007342602650272, section 4.1; stage 2 as in Table 2's best row: concatenation, from scratch.
+    if name == "paper":
+        return Config(
+            stage=stage,
+            preset=name,
+            data=DataConfig(data="celeba", flip=False, shift=0, scale=0, rotation=0, colour=0),
+            network=NetworkConfig(
+                image_size=128, width=1, batch_norm=False, head="paper", fusion="concat", fusion_init="random", init="scratch"
+            ),
+            training=TrainingConfig(
+                epochs=100, batch_size=32, optimizer="sgd", learning_rate=1e-4, schedule="constant", weight_decay=0, landmarks_loss="mse"
+            ),
+        )
+    network = NetworkConfig(image_size=64, width=0.25)
+    if name == "small":
+        training = TrainingConfig(epochs=12 if stage == 1 else 10, learning_rate=2e-3)
+    elif name == "demo":
+        training = TrainingConfig(epochs=6 if stage == 1 else 4, learning_rate=2e-3)
+    else:
+        raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got '{name}'")
+    return Config(stage=stage, preset=name, network=network, training=training)
+
+
+def parse(argv: list[str] | None, prog: str, description: str, stage1: Path | None = None) -> Config:
+    """Flags to a configuration: the preset of the stage first, then what the stage-1 run fixes, then every flag given."""
+    import argparse
+    import sys
+
+    argv = sys.argv[1:] if argv is None else argv
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", choices=PRESETS, default="small")
+    first.add_argument("--stage", type=int, choices=(1, 2), default=1)
+    try:
+        known, _ = first.parse_known_args(argv)
+        start = preset(known.preset, known.stage)
+    except argparse.ArgumentError:  # tyro says it better below
+        start = preset("small", 1)
+    if stage1:
+        theirs = read_config(stage1).network
+        start = start.with_(network={field: getattr(theirs, field) for field in BACKBONE})
+    return tyro.cli(tyro.conf.OmitArgPrefixes[Config], args=argv, default=start, prog=prog, description=description)
+
+
+def read_config(run: Path) -> Config:
+    """The configuration of a run folder.
+
+    Raises:
+        UserError: if the folder is no run.
+    """
+    file = Path(run) / "config.json"
+    if not file.is_file():
+        raise UserError(f"{run}: expected a run folder with a config.json, found none; make one with 'python -m smtn_keras.fit'")
+    return Config.from_json(file.read_text(), str(file))

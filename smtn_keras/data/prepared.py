@@ -1,0 +1,85 @@
+"""Opening what `python -m smtn_keras.prepare` wrote, without TensorFlow in the process."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from ..errors import UserError
+from ..tasks import Task, tasks_from_json
+from . import DATA_SETS, VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+        name: of the data set.
+        folder: where its records lie.
+        tasks: what its samples are annotated with.
+        licence: of its pictures, in words.
+        origin: what it was made from.
+        counts: samples of each split.
+    """
+
+    name: str
+    folder: Path
+    tasks: tuple[Task, ...]
+    licence: str
+    origin: dict
+    counts: dict[str, int]
+    _builder: tfds.core.DatasetBuilder = dataclasses.field(repr=False, compare=False)
+
+    def source(self, split: str) -> Sequence[dict]:
+        """Records of a split by index: `name` and `image` bytes (JPEG or PNG), `size` int32 (width, height), a task's array each."""
+        if split not in self.counts:
+            raise UserError(f"{self.folder}: expected one of the splits {', '.join(self.counts)}, got '{split}'; check the name")
+        return self._builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+
+    def targets(self, split: str) -> dict[str, np.ndarray]:
+        """All targets of a split, stacked by task name, without decoding a picture.
+
+        Beside them `size` `(samples, 2)` int32, width and height in pixels, and `name` `(samples,)` str.
+        """
+        keys = [task.name for task in self.tasks] + ["size"]
+        columns = {key: [] for key in [*keys, "name"]}
+        for record in self.source(split):
+            for key in keys:
+                columns[key].append(record[key])
+            columns["name"].append(record["name"].decode())
+        return {key: np.stack(column) if key in keys else np.array(column) for key, column in columns.items()}
+
+
+def prepared_folder(name: str, data_dir: Path) -> Path:
+    """Where the data set of that name lies once prepared."""
+    return Path(data_dir) / name / VERSION
+
+
+def open_prepared(name: str, data_dir: Path) -> Prepared:
+    """The prepared data set of that name.
+
+    Raises:
+        UserError: it was not prepared there, or its folder is damaged.
+    """
+    folder = prepared_folder(name, data_dir)
+    if not folder.is_dir():
+        if name not in DATA_SETS:
+            raise UserError(f"data set: expected one of {', '.join(DATA_SETS)}, got '{name}'; check the name")
+        source = "" if name == "synthetic" else " --source FOLDER"
+        raise UserError(f"{folder}: expected a prepared data set, got none; run: python -m smtn_keras.prepare {name}{source} --data-dir {data_dir}")
+    try:
+        builder = tfds.builder_from_directory(folder)
+        metadata = builder.info.metadata
+        tasks = tasks_from_json(metadata["tasks"])
+        missing = [path.name for split in builder.info.splits.values() for path in split.filepaths if not Path(path).is_file()]
+        if missing:
+            raise FileNotFoundError(f"{missing[0]} is missing")
+        counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    except Exception as error:  # TFDS raises many kinds on a folder that is not whole
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{folder}: expected a whole prepared data set, got a damaged one ({reason[:200]}); delete it and prepare it again") from None
+    licence = builder.info.redistribution_info.license if builder.info.redistribution_info else ""
+    return Prepared(name, folder, tasks, licence, dict(metadata.get("origin") or {}), counts, builder)

@@ -1,0 +1,242 @@
+"""Trains a run: `python -m smtn_keras.fit --stage 1`, then `--stage 2`."""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+from . import runs
+from .config import BACKBONE, Config, parse, read_config
+from .errors import UserError, clean_exit
+
+
+def main(argv: list[str] | None = None):
+    """Command line."""
+    with clean_exit():
+        config = parse(argv, "python -m smtn_keras.fit", __doc__)
+        if config.stage == 2 and not config.run.resume:
+            config = parse(argv, "python -m smtn_keras.fit", __doc__, stage1=stage1_run(config))
+        print(f"run folder: {fit(config)}")
+
+
+def stage1_run(config: Config) -> Path:
+    """The stage-1 run that a stage-2 run starts from."""
+    return Path(config.run.from_run) if config.run.from_run else runs.newest_stage1(config)
+
+
+def fit(config: Config) -> Path:
+    """Trains the run of a configuration, or goes on with it.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: for anything in the configuration or on disk that does not fit.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    resume = config.run.resume
+    if resume:
+        if not config.run.run:
+            raise UserError("--resume: expected the run to go on with in --run, got none; add --run DIR")
+        folder = Path(config.run.run)
+        config = read_config(folder)
+    else:
+        config = config.resolved()
+        folder = runs.new_folder(config)
+
+    import keras
+
+    from .data.pipeline import evaluation_batches, training_batches
+    from .data.prepared import open_prepared
+
+    if config.data.data == "synthetic":  # drawn by the package itself, so nobody has to ask for it
+        from .prepare import prepare
+
+        prepare("synthetic", config.data.data_dir)
+    data = open_prepared(config.data.data, config.data.data_dir)
+
+    keras.utils.set_random_seed(config.training.seed)
+    dtype = compute_dtype(config)
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
+
+    if resume:
+        model = _load_last(folder)
+        _, steps = training_batches(data, config)
+        done = int(model.optimizer.iterations) // steps
+        if done >= config.training.epochs:
+            print(f"{folder}: all {done} epochs are done")
+            return folder
+    else:
+        if config.stage == 2:
+            config = config.with_(run={"from_run": str(stage1_run(config))})
+        _, steps = training_batches(data, config)
+        model = _new_model(config, data, steps)
+        card = {"name": data.name, "licence": data.licence, "counts": data.counts}
+        runs.start(folder, config, data.tasks, dtype, card)
+        done = 0
+
+    train, _ = training_batches(data, config, start_step=done * steps)
+    validation, validation_steps = evaluation_batches(data, "validation", config.network.image_size)
+    keeper = run_keeper(folder, data.tasks, done)
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    print(f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}")
+    model.fit(
+        train,
+        steps_per_epoch=steps,
+        epochs=config.training.epochs,
+        initial_epoch=done,
+        validation_data=validation,
+        validation_steps=validation_steps,
+        shuffle=False,  # Grain does
+        callbacks=[keras.callbacks.TerminateOnNaN(), keeper],
+        verbose="auto" if os.isatty(1) else 2,
+    )
+    if keeper.diverged_at is not None:
+        raise UserError(
+            f"training diverged: the loss became NaN in epoch {keeper.diverged_at + 1}; the weights of the epoch before are kept in {folder}; "
+            f"try a --learning-rate below {config.training.learning_rate:g}"
+        )
+    return folder
+
+
+def compute_dtype(config: Config) -> str:
+    """The arithmetic of the conv layers: as configured, or by itself bfloat16 where the device computes in it."""
+    import keras
+
+    if config.training.dtype != "auto":
+        return config.training.dtype
+    if any("gpu" in str(device).lower() or "tpu" in str(device).lower() for device in keras.distribution.list_devices()):
+        return "bfloat16"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    native = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bfloat16" if native and keras.backend.backend() == "tensorflow" else "float32"
+
+
+def _new_model(config: Config, data, steps: int):
+    """The network with its initial weights, compiled."""
+    import keras
+    import numpy as np
+
+    from . import networks
+    from .losses import task_losses
+    from .metrics import task_metrics
+    from .networks.weights import load_initial
+
+    stage1 = _load_stage1(config, data) if config.stage == 2 else None
+    model = networks.build(config, data.tasks)
+    load_initial(model, config.stage, config.network, data.tasks, stage1)
+    width, height = data.targets("validation")["size"].T
+    aspect = float(np.median(height / width))  # exact where all pictures have one shape; evaluate takes each one's own
+    losses, weights = task_losses(data.tasks, config.training)
+    model.compile(
+        optimizer=_optimizer(config, steps),
+        loss=losses,
+        loss_weights=weights,
+        metrics=task_metrics(data.tasks, aspect),
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,  # on CPUs XLA is slower than TensorFlow's own kernels
+    )
+    return model
+
+
+def _load_stage1(config: Config, data):
+    """The stage-1 model, if it fits the stage-2 configuration."""
+    import keras
+
+    folder = Path(config.run.from_run)
+    theirs = read_config(folder)
+    if theirs.stage != 1 or theirs.network.branch != "end":
+        raise UserError(f"{folder}: expected a stage-1 run with --branch end, got stage {theirs.stage} with --branch {theirs.network.branch}; name another --from")
+    if runs.read_tasks(folder) != data.tasks:
+        raise UserError(f"{folder}: expected a stage-1 run with the tasks of '{data.name}', got those of '{theirs.data.data}'; name another --from")
+    for field in BACKBONE:
+        ours, other = getattr(config.network, field), getattr(theirs.network, field)
+        if ours != other:
+            flag = f"--{field.replace('_', '-')}"
+            raise UserError(f"{folder}: expected a stage-1 run with {flag} {ours}, got {flag} {other}; leave {flag} out to take the run's, or name another --from")
+    policy = keras.config.dtype_policy()
+    model = runs.load(folder).model
+    keras.config.set_dtype_policy(policy)
+    return model
+
+
+def _optimizer(config: Config, steps: int):
+    import keras
+
+    training = config.training
+    rate = training.learning_rate
+    if training.schedule == "cosine":
+        warmup = min(steps, training.epochs * steps // 2)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, decay_steps=max(1, training.epochs * steps - warmup), warmup_target=rate, warmup_steps=warmup
+        )
+    if training.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _load_last(folder: Path):
+    """The model of a run's last epoch, with its optimizer's state."""
+    import keras
+
+    from . import losses, metrics, networks  # noqa: F401  (their classes are registered with Keras)
+    from .networks import heads, weights  # noqa: F401
+
+    file = folder / "last.keras"
+    if not file.is_file():
+        raise UserError(f"{folder}: expected a run with a finished epoch to resume, found no last.keras; start it anew under another --run")
+    try:
+        return keras.models.load_model(file)
+    except Exception as error:
+        raise UserError(f"{file}: expected the weights and optimizer of the run's last epoch, got {type(error).__name__}; start the run anew") from None
+
+
+def run_keeper(folder: Path, tasks, done: int):
+    """A callback that keeps the run folder: history, TensorBoard events, last and best weights."""
+    import keras
+    from tensorboardX import SummaryWriter
+
+    from .tasks import Landmarks
+
+    headlines = [f"val_{task.name}_{'success_rate' if isinstance(task, Landmarks) else 'accuracy'}" for task in tasks]
+
+    class RunKeeper(keras.callbacks.Callback):
+        """At the end of each epoch; each file appears whole."""
+
+        def __init__(self):
+            super().__init__()
+            self.rows = runs.read_history(folder)[:done]
+            self.diverged_at = None
+            self.events = SummaryWriter(str(folder / "tensorboard"))
+
+        def on_epoch_end(self, epoch, logs=None):
+            if not math.isfinite(logs["loss"]):
+                self.diverged_at = epoch
+                return
+            # one number to choose the epoch by: the mean of the tasks' headline metrics on the validation part
+            score = sum(logs[name] for name in headlines) / len(headlines)
+            best = max((row["val_score"] for row in self.rows), default=-1.0)
+            row = {"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs, "val_score": score}
+            self._save("last.keras")
+            if score > best:
+                self._save("best.keras")
+            self.rows.append({key: float(value) for key, value in row.items()})
+            runs.write_history(folder, self.rows)
+            for key, value in row.items():
+                self.events.add_scalar(key, value, epoch + 1)
+            self.events.flush()
+
+        def on_train_end(self, logs=None):
+            self.events.close()
+
+        def _save(self, name):
+            beside = folder / f".partial.{name}"
+            self.model.save(beside)
+            os.replace(beside, folder / name)
+
+    return RunKeeper()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""A run is a folder: config.json, tasks.json, environment.json, history.csv, metrics.json, best.keras and last.keras."""
+
+import csv
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from .config import Config, read_config
+from .errors import UserError
+from .tasks import Task, tasks_from_json, tasks_to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained run, read back.
+
+    Attributes:
+        model: `keras.Model` in float32 with the best weights of the run's validation part.
+    """
+
+    folder: Path
+    config: Config
+    tasks: tuple[Task, ...]
+    model: object
+
+
+def new_folder(config: Config) -> Path:
+    """The folder of a new run, not yet made.
+
+    Raises:
+        UserError: if the folder named by --run is there already.
+    """
+    if config.run.run:
+        folder = Path(config.run.run)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder}: expected a folder that does not exist yet; add --resume to go on with this run, or name another --run")
+        return folder
+    name = f"{config.data.data}-stage{config.stage}-{config.preset}"
+    number = 1
+    while (folder := Path(config.run.runs) / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def start(folder: Path, config: Config, tasks: tuple[Task, ...], compute_dtype: str, data_card: dict):
+    """Writes what is known before the first step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "tasks.json", json.dumps({"tasks": tasks_to_json(tasks), "data": data_card}, indent=2) + "\n")
+    write(folder / "environment.json", json.dumps(_environment(compute_dtype), indent=2) + "\n")
+    write(folder / "config.json", config.to_json())
+
+
+def read_tasks(folder: Path) -> tuple[Task, ...]:
+    """The tasks that a run was trained on."""
+    return tasks_from_json(_read_json(folder / "tasks.json")["tasks"])
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The finished epochs of a run, oldest first."""
+    file = Path(folder) / "history.csv"
+    if not file.is_file():
+        return []
+    with file.open(newline="") as lines:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def write_history(folder: Path, rows: list[dict[str, float]]):
+    """Writes the epochs of a run as `history.csv`."""
+    columns = list(rows[0])
+    lines = [",".join(columns)] + [",".join(format(row[c], ".8g") for c in columns) for row in rows]
+    write(Path(folder) / "history.csv", "\n".join(lines) + "\n")
+
+
+def newest_stage1(config: Config) -> Path:
+    """The newest finished stage-1 run of the configuration's data.
+
+    Raises:
+        UserError: if there is none; it names the command that makes one.
+    """
+    found = []
+    for file in Path(config.run.runs).glob("*/config.json"):
+        other = read_config(file.parent)
+        if other.stage == 1 and other.data.data == config.data.data and other.network.branch == "end" and finished(file.parent, other):
+            found.append(file.parent)
+    if not found:
+        raise UserError(
+            f"--stage 2: expected a finished stage-1 run on '{config.data.data}' under {config.run.runs}/, found none; make one with "
+            f"'python -m smtn_keras.fit --stage 1 --data {config.data.data} --preset {config.preset}' or name one with --from"
+        )
+    return max(found, key=lambda folder: (folder / "history.csv").stat().st_mtime)
+
+
+def finished(folder: Path, config: Config) -> bool:
+    """Whether a run reached its last epoch."""
+    return len(read_history(folder)) >= config.training.epochs
+
+
+def load(folder: str | Path, weights: str = "best.keras") -> Run:
+    """Reads a run and builds its network in float32.
+
+    Raises:
+        UserError: if the folder is no run, has no weights yet, or its weights do not fit.
+    """
+    import keras
+
+    from . import networks
+
+    folder = Path(folder)
+    config, tasks = read_config(folder), read_tasks(folder)
+    keras.config.set_dtype_policy("float32")
+    model = networks.build(config, tasks)
+    load_weights(model, folder / weights)
+    return Run(folder, config, tasks, model)
+
+
+def load_weights(model, file: Path):
+    """Reads a `.keras` file's weights into a model.
+
+    Raises:
+        UserError: if the file is missing, is none, or holds another network.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: expected the run's weights, found no such file; train the run to the end of its first epoch")
+    try:
+        model.load_weights(file)
+    except Exception as error:  # zipfile, h5py and Keras each raise their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{file}: expected a .keras file of this run's network, got something else ({reason}); train the run again") from None
+
+
+def update_metrics(folder: Path, key: str, metrics: dict):
+    """Adds one evaluation to `metrics.json`."""
+    file = folder / "metrics.json"
+    known = _read_json(file) if file.exists() else {}
+    write(file, json.dumps(known | {key: metrics}, indent=2) + "\n")
+
+
+def read_metrics(folder: Path) -> dict:
+    """The evaluations of a run by `data/split`."""
+    file = Path(folder) / "metrics.json"
+    return _read_json(file) if file.exists() else {}
+
+
+def write(file: Path, text: str):
+    """Writes a file whole or not at all."""
+    beside = file.with_name(f".{file.name}.partial")
+    beside.write_text(text)
+    os.replace(beside, file)
+
+
+def _read_json(file: Path):
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{file}: expected a file of a run, found none; make a run with 'python -m smtn_keras.fit'") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: expected JSON written by smtn_keras, got something else ({error}); make the run again") from None
+
+
+def _environment(compute_dtype: str) -> dict:
+    """Versions, commit, machine and command of this process."""
+    import keras
+
+    packages = ("smtn_keras", "keras", "tensorflow", "jax", "tensorflow-datasets", "grain", "numpy", "opencv-python-headless")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": git.stdout.strip() or None,
+        "backend": keras.backend.backend(),
+        "devices": [str(device) for device in keras.distribution.list_devices()],
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "compute_dtype": compute_dtype,
+    }

@@ -1,0 +1,149 @@
+"""What a task is: names, sizes, the flip rule, and which loss and metrics train it.
+
+A data set brings a tuple of tasks; networks grow one task stack for each. Labels may be missing:
+a landmark as NaN, a label as -1; loss and metrics skip them.
+"""
+
+import dataclasses
+from typing import Union
+
+import numpy as np
+
+from .errors import UserError
+
+MISSING = -1  # a label that a sample lacks; a missing landmark is NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class Landmarks:
+    """Points to regress.
+
+    Arrays are `(points, 2)`, x then y, in pixels of the image or in [0, 1] of its sides.
+
+    Attributes:
+        points: names, in the order of the arrays. "Left" is the image's left.
+        flip_pairs: names that change places when the image is mirrored.
+        normaliser: the two points whose distance is the unit of errors (the eyes; Eq. 2 of the paper).
+    """
+
+    points: tuple[str, ...]
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    normaliser: tuple[str, str] = ("left_eye", "right_eye")
+    name: str = "landmarks"
+
+    def __post_init__(self):
+        for point in {*self.normaliser, *(p for pair in self.flip_pairs for p in pair)}:
+            if point not in self.points:
+                raise UserError(f"task '{self.name}': expected one of the points {', '.join(self.points)}, got '{point}'")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.points), 2)
+
+    @property
+    def flip_order(self) -> list[int]:
+        """Index of the point that stands at each place after a mirroring."""
+        partner = dict(self.flip_pairs) | {b: a for a, b in self.flip_pairs}
+        return [self.points.index(partner.get(point, point)) for point in self.points]
+
+    @property
+    def normaliser_index(self) -> tuple[int, int]:
+        return tuple(self.points.index(point) for point in self.normaliser)
+
+    def flip(self, landmarks_unit: np.ndarray) -> np.ndarray:
+        """Landmarks `(points, 2)` in [0, 1] of the mirrored image."""
+        return landmarks_unit[self.flip_order] * np.float32([-1, 1]) + np.float32([1, 0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """One attribute: binary as it stands, categorical with other `classes`.
+
+    Attributes:
+        flip: the class that each class becomes when the image is mirrored (None: itself).
+    """
+
+    name: str
+    classes: tuple[str, ...] = ("no", "yes")
+    flip: tuple[int, ...] | None = None
+
+    @property
+    def binary(self) -> bool:
+        return len(self.classes) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Attributes:
+    """Labels to classify: binary ones first, then categorical ones.
+
+    Arrays of labels are `(labels,)` class indices, -1 where missing. Arrays of probabilities are
+    `(binary labels + classes of the categorical ones,)`, named by `probability_names`.
+    """
+
+    labels: tuple[Label, ...]
+    name: str = "attributes"
+
+    def __post_init__(self):
+        kinds = [label.binary for label in self.labels]
+        if sorted(kinds, reverse=True) != kinds:
+            raise UserError(f"task '{self.name}': expected binary labels before categorical ones, got {[label.name for label in self.labels]}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.labels),)
+
+    @property
+    def binary_count(self) -> int:
+        return sum(label.binary for label in self.labels)
+
+    @property
+    def categorical(self) -> tuple[Label, ...]:
+        return self.labels[self.binary_count :]
+
+    @property
+    def probability_names(self) -> list[str]:
+        names = [label.name for label in self.labels[: self.binary_count]]
+        return names + [f"{label.name}={c}" for label in self.categorical for c in label.classes]
+
+    def flip(self, labels: np.ndarray) -> np.ndarray:
+        """Labels `(labels,)` of the mirrored image."""
+        flipped = labels.copy()
+        for i, label in enumerate(self.labels):
+            if label.flip and labels[i] != MISSING:
+                flipped[i] = label.flip[labels[i]]
+        return flipped
+
+    def classes_from(self, probabilities: np.ndarray) -> np.ndarray:
+        """The likeliest class of each label, `(batch, labels)` int8, from `(batch, probabilities)`."""
+        columns = [(probabilities[:, : self.binary_count] > 0.5)]
+        start = self.binary_count
+        for label in self.categorical:
+            stop = start + len(label.classes)
+            columns.append(probabilities[:, start:stop].argmax(1)[:, None])
+            start = stop
+        return np.concatenate([c.astype(np.int8) for c in columns], axis=1)
+
+
+Task = Union[Landmarks, Attributes]
+KINDS = {"landmarks": Landmarks, "attributes": Attributes}
+
+
+def tasks_to_json(tasks: tuple[Task, ...]) -> list[dict]:
+    """A list that `json` can write and `tasks_from_json` reads back."""
+    kind_of = {cls: kind for kind, cls in KINDS.items()}
+    return [{"kind": kind_of[type(task)], **dataclasses.asdict(task)} for task in tasks]
+
+
+def tasks_from_json(items: list[dict]) -> tuple[Task, ...]:
+    """Reads what `tasks_to_json` wrote."""
+
+    def frozen(value):
+        return tuple(frozen(v) for v in value) if isinstance(value, list) else value
+
+    tasks = []
+    for item in items:
+        fields = {key: frozen(value) for key, value in item.items() if key != "kind"}
+        if item["kind"] == "attributes":
+            fields["labels"] = tuple(Label(**{k: frozen(v) for k, v in label.items()}) for label in item["labels"])
+        tasks.append(KINDS[item["kind"]](**fields))
+    return tuple(tasks)
