@@ -40,7 +40,7 @@ def evaluate(settings: EvaluateConfig) -> dict:
     Returns:
         For each task its `metrics` and its `floor`, as written.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from . import runs
     from .data.pipeline import evaluation_batches
     from .data.prepared import open_prepared

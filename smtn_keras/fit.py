@@ -33,7 +33,7 @@ def fit(config: Config) -> Path:
     Raises:
         UserError: for anything in the configuration or on disk that does not fit.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     resume = config.run.resume
     if resume:
         if not config.run.run:
