@@ -71,8 +71,7 @@ def fit(config: Config) -> Path:
             config = config.with_(run={"from_run": str(stage1_run(config))})
         _, steps = training_batches(data, config)
         model = _new_model(config, data, steps)
-        card = {"name": data.name, "licence": data.licence, "counts": data.counts}
-        runs.start(folder, config, data.tasks, dtype, card)
+        runs.start(folder, config, runs.data_card(data), dtype)
         done = 0
 
     train, _ = training_batches(data, config, start_step=done * steps)

@@ -1,4 +1,4 @@
-"""A run is a folder: config.json, tasks.json, environment.json, history.csv, metrics.json, best.keras and last.keras."""
+"""A run is a folder: config.json, data.json, environment.json, history.csv, metrics.json, best.keras and last.keras."""
 
 import csv
 import dataclasses
@@ -10,9 +10,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from .config import Config, read_config
 from .errors import UserError
-from .tasks import Task, tasks_from_json, tasks_to_json
+from .tasks import Landmarks, Task, tasks_from_json, tasks_to_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +49,43 @@ def new_folder(config: Config) -> Path:
     return folder
 
 
-def start(folder: Path, config: Config, tasks: tuple[Task, ...], compute_dtype: str, data_card: dict):
+def start(folder: Path, config: Config, data_card: dict, compute_dtype: str):
     """Writes what is known before the first step."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "tasks.json", json.dumps({"tasks": tasks_to_json(tasks), "data": data_card}, indent=2) + "\n")
+    write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
     write(folder / "environment.json", json.dumps(_environment(compute_dtype), indent=2) + "\n")
     write(folder / "config.json", config.to_json())
 
 
+def data_card(data) -> dict:
+    """What a model's users must know of its training data (a `Prepared`).
+
+    `frame` says how its pictures were cut: their median width and height in pixels, and where on
+    average the landmarks lie in [0, 1] of the sides.
+    """
+    train = data.targets("train")
+    shape = {
+        task.name: np.round(np.nanmean(train[task.name] / train["size"][:, None], axis=0), 5).tolist()
+        for task in data.tasks
+        if isinstance(task, Landmarks)
+    }
+    return {
+        "name": data.name,
+        "licence": data.licence,
+        "counts": data.counts,
+        "frame": {"size": np.median(train["size"], axis=0).astype(int).tolist(), "mean_landmarks": shape},
+        "tasks": tasks_to_json(data.tasks),
+    }
+
+
+def read_data_card(folder: Path) -> dict:
+    """What `data_card` said of the data of a run."""
+    return _read_json(Path(folder) / "data.json")
+
+
 def read_tasks(folder: Path) -> tuple[Task, ...]:
     """The tasks that a run was trained on."""
-    return tasks_from_json(_read_json(folder / "tasks.json")["tasks"])
+    return tasks_from_json(read_data_card(folder)["tasks"])
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
