@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import time
 from pathlib import Path
 
 from . import runs
@@ -71,7 +72,7 @@ def fit(config: Config) -> Path:
             config = config.with_(run={"from_run": str(stage1_run(config))})
         _, steps = training_batches(data, config)
         model = _new_model(config, data, steps)
-        runs.start(folder, config, runs.data_card(data), dtype)
+        runs.start(folder, config, runs.data_card(data), model.count_params(), dtype)
         done = 0
 
     train, _ = training_batches(data, config, start_step=done * steps)
@@ -209,6 +210,9 @@ def run_keeper(folder: Path, tasks, done: int):
             self.diverged_at = None
             self.events = SummaryWriter(str(folder / "tensorboard"))
 
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.monotonic()
+
         def on_epoch_end(self, epoch, logs=None):
             if not math.isfinite(logs["loss"]):
                 self.diverged_at = epoch
@@ -216,7 +220,7 @@ def run_keeper(folder: Path, tasks, done: int):
             # one number to choose the epoch by: the mean of the tasks' headline metrics on the validation part
             score = sum(logs[name] for name in headlines) / len(headlines)
             best = max((row["val_score"] for row in self.rows), default=-1.0)
-            row = {"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs, "val_score": score}
+            row = {"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs, "val_score": score, "seconds": time.monotonic() - self.began}
             self._save("last.keras")
             if score > best:
                 self._save("best.keras")

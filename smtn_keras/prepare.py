@@ -14,6 +14,7 @@ import tyro
 from .data import DATA_SETS, data_set_class
 from .errors import UserError, clean_exit
 
+_FULL_DISK = ("No space left on device", "Disk quota exceeded")  # how ArrayRecord's RuntimeError says it
 SYNTHETIC = {"samples": 6000, "seed": 0}  # how many faces are drawn unless asked otherwise, and from which seed
 
 
@@ -44,7 +45,9 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit(130)
 
 
-def prepare(name: str, data_dir: Path = Path("data"), source: Path | None = None, samples: int | None = None, seed: int | None = None) -> Path:
+def prepare(
+    name: str, data_dir: Path = Path("data"), source: Path | None = None, samples: int | None = None, seed: int | None = None
+) -> Path:
     """Prepares a data set, or finds it prepared from the same origin.
 
     Args:
@@ -118,7 +121,9 @@ def _only_one(folder: Path):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = (folder.parent / ".lock").open("w")
     except OSError as error:
-        raise UserError(f"{folder.parent}: expected a folder that can be written, got '{error.strerror}'; name another --data-dir") from None
+        raise UserError(
+            f"{folder.parent}: expected a folder that can be written, got '{error.strerror}'; name another --data-dir"
+        ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,8 +142,10 @@ def _disk_errors(folder: Path):
     except UserError:
         raise
     except Exception as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or "Not enough disk space" in str(error):
-            raise UserError(f"{folder}: expected room for the prepared data, got a full disk; free some space or name another --data-dir") from None
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in _FULL_DISK):
+            raise UserError(
+                f"{folder}: expected room for the prepared data, got a full disk; free some space or name another --data-dir"
+            ) from None
         raise
 
 

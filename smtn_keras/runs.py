@@ -49,11 +49,11 @@ def new_folder(config: Config) -> Path:
     return folder
 
 
-def start(folder: Path, config: Config, data_card: dict, compute_dtype: str):
+def start(folder: Path, config: Config, data_card: dict, parameters: int, compute_dtype: str):
     """Writes what is known before the first step."""
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
-    write(folder / "environment.json", json.dumps(_environment(compute_dtype), indent=2) + "\n")
+    write(folder / "environment.json", json.dumps({"parameters": parameters, "compute_dtype": compute_dtype} | _environment(), indent=2) + "\n")
     write(folder / "config.json", config.to_json())
 
 
@@ -161,6 +161,11 @@ def load_weights(model, file: Path):
         raise UserError(f"{file}: expected a .keras file of this run's network, got something else ({reason}); train the run again") from None
 
 
+def read_parameters(folder: Path) -> int:
+    """How many weights the network of a run has, frozen ones and statistics included."""
+    return _read_json(Path(folder) / "environment.json")["parameters"]
+
+
 def update_metrics(folder: Path, key: str, metrics: dict):
     """Adds one evaluation to `metrics.json`."""
     file = folder / "metrics.json"
@@ -190,7 +195,7 @@ def _read_json(file: Path):
         raise UserError(f"{file}: expected JSON written by smtn_keras, got something else ({error}); make the run again") from None
 
 
-def _environment(compute_dtype: str) -> dict:
+def _environment() -> dict:
     """Versions, commit, machine and command of this process."""
     import keras
 
@@ -211,5 +216,4 @@ def _environment(compute_dtype: str) -> dict:
         "devices": [str(device) for device in keras.distribution.list_devices()],
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "compute_dtype": compute_dtype,
     }

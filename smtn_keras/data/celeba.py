@@ -12,7 +12,7 @@ from .builder import Example, FaceBuilder
 from .images import normalised_bytes
 from .published import AnnotatedPictures, Pictures, check_folder, check_points, check_values, first_existing, parse_rows, read_lines
 
-ATTRIBUTES = (
+ATTRIBUTES = (  # noqa: SIM905
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
     "Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones "
     "Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline "
@@ -110,7 +110,8 @@ def _check_header(path: Path, came: list[str], expected: list[str]) -> None:
         unknown = [name for name in came if name not in expected] or [f"no {next(name for name in expected if name not in came)}"]
         fault = f"{len(came)} with {unknown[0][:60]}"
     raise UserError(
-        f"{path}: expected the {len(expected)} columns {expected[0]} .. {expected[-1]} in the published order, got {fault}; take the published list"
+        f"{path}: expected the {len(expected)} columns {expected[0]} .. {expected[-1]} in the published order, "
+        f"got {fault}; take the published list"
     )
 
 
@@ -168,9 +169,13 @@ def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
         landmarks, attributes = set(features["landmarks"]), set(features["attributes"])
     except Exception as error:  # TFDS raises many kinds on a damaged or foreign folder
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{source}: expected TFDS's prepared celeb_a, got a folder it cannot read ({reason[0][:200]}); prepare it again") from None
+        raise UserError(
+            f"{source}: expected TFDS's prepared celeb_a, got a folder it cannot read ({reason[0][:200]}); prepare it again"
+        ) from None
     if landmarks != set(_COORDINATES) or attributes != set(ATTRIBUTES):
-        raise UserError(f"{source}: expected TFDS's celeb_a with its 10 coordinates and 40 attributes, got '{builder.name}'; name another folder")
+        raise UserError(
+            f"{source}: expected TFDS's celeb_a with its 10 coordinates and 40 attributes, got '{builder.name}'; name another folder"
+        )
     for split in SPLITS:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
             raise UserError(f"{source}: expected a {split} part, got none; prepare celeb_a again")

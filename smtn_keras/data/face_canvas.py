@@ -83,13 +83,14 @@ class Canvas:
         """Draws many polylines of one colour."""
         cv2.polylines(self.image, [_fixed(points) for points in strokes], False, colour, width, cv2.LINE_AA, _SHIFT)
 
-    def soft(self, points: np.ndarray, colour: Colour, opacity: float, blur: int, grain: np.ndarray | None = None) -> None:
+    def soft(self, points: np.ndarray, colour: Colour, opacity: float, blur: int, *, grain=None, within=None) -> None:
         """Blends a blurred polygon in.
 
         Args:
             opacity: of its middle, 0 to 1.
             blur: radius in pixels over which the edge fades.
             grain: `(height, width)` uint8 of the canvas's size; the patch is kept where it is high (a stipple).
+            within: a polygon that cuts the patch off sharply.
         """
         height, width = self.image.shape[:2]
         left, top = np.maximum(points.min(axis=0).astype(int) - blur - 1, 0)
@@ -102,6 +103,10 @@ class Canvas:
             mask = cv2.GaussianBlur(mask, (2 * blur + 1, 2 * blur + 1), 0)
         if grain is not None:
             mask = cv2.multiply(mask, grain[top:bottom, left:right], scale=1 / 255)
+        if within is not None:
+            inside = np.zeros_like(mask)
+            cv2.fillPoly(inside, [_fixed(within - (left, top))], 255, cv2.LINE_AA, _SHIFT)
+            mask = cv2.min(mask, inside)
         blend(self.image[top:bottom, left:right], colour, mask)
 
 

@@ -10,24 +10,24 @@ from types import SimpleNamespace
 import numpy as np
 
 from .celeba import ATTRIBUTES, FRAME
-from .face_canvas import Canvas, Colour, between, mix, mirrored, shade, smooth
+from .face_canvas import Canvas, Colour, between, mirrored, mix, shade, smooth
 
 EYES_PX = np.array([(69.5, 111.0), (107.5, 111.0)])  # their means in CelebA's aligned frame
 _EYE_STD_PX = 1.3
 _YAW_STD, _PITCH_STD, _TILT_STD = 0.28, 0.15, 0.08  # radians
 
 # Chance numbers that a face needs whatever its attributes: a share in [0, 1) or a normal deviate each.
-_SHARES = (
-    "skin_tone skin_hue hair_length hair_volume hair_shade hair_hue hair_part wave_size wave_phase bangs strand "
-    "iris gaze_x gaze_y eye_size lid brow brow_thick nose_size lips lip_hue lip_shade lift gap stubble beard "
-    "ground_kind ground_angle ground_share cloth_kind cloth_hue cloth_shade cloth_light collar light_angle light "
-    "exposure warmth contrast frames frames_hue sunglasses hat hat_hue hat_shade jewel jewel_size tie_hue makeup_hue "
-    "makeup blush wrinkles blemish occluder occluder_x occluder_y occluder_hue blur noise quality asymmetry"
-).split()
-_DEVIATES = (
-    "yaw pitch tilt left_x left_y right_x right_y width length nose_y nose_depth mouth_y mouth_width mouth_skew "
-    "jaw brow_y eye_spread body_x skew_brow skew_nose"
-).split()
+_SHARES = """
+    skin_tone skin_hue hair_length hair_volume hair_shade hair_hue hair_part wave_size wave_phase bangs iris gaze_x gaze_y
+    eye_size brow_thick nose_size lips lip_hue lip_shade lift gap stubble beard ground_kind ground_colour ground_angle
+    ground_share cloth_hue cloth_shade cloth_light collar light_angle light exposure warmth contrast frames frames_hue
+    sunglasses hat hat_hue hat_shade jewel jewel_size tie_hue makeup_hue makeup blush wrinkles occluder occluder_x
+    occluder_y occluder_hue blur noise asymmetry
+"""
+_DEVIATES = """
+    yaw pitch tilt left_x left_y right_x right_y width length nose_y nose_depth mouth_y mouth_width mouth_skew jaw brow_y
+    body_x skew_brow skew_nose
+"""
 
 SKIN_TONES = ((104, 68, 50), (141, 94, 66), (176, 124, 90), (204, 154, 118), (222, 178, 144), (232, 192, 164))
 _PALE = (250, 238, 232)
@@ -62,10 +62,11 @@ class Head:
 
     def __init__(self, attributes: np.ndarray, rng: np.random.Generator):
         self.on = dict(zip(ATTRIBUTES, (bool(a) for a in attributes), strict=True))
-        self.u = SimpleNamespace(**dict(zip(_SHARES, rng.random(len(_SHARES)).tolist(), strict=True)))
+        shares, deviates = _SHARES.split(), _DEVIATES.split()
+        self.u = SimpleNamespace(**dict(zip(shares, rng.random(len(shares)).tolist(), strict=True)))
         # Clipped: a rare deviate must not tear a face apart.
-        deviates = rng.standard_normal(len(_DEVIATES)).clip(-2.2, 2.2)
-        self.n = SimpleNamespace(**dict(zip(_DEVIATES, deviates.tolist(), strict=True)))
+        drawn = rng.standard_normal(len(deviates)).clip(-2.2, 2.2)
+        self.n = SimpleNamespace(**dict(zip(deviates, drawn.tolist(), strict=True)))
         width, height = FRAME
         self.grain = rng.integers(0, 256, (height, width), dtype=np.uint8)
         self.texture = rng.integers(0, 256, (55, 45, 3), dtype=np.uint8)
@@ -76,11 +77,12 @@ class Head:
         self._paint()
         self.outline, self.half_outline = self._outlines()
 
-    def place(self, points, lift: float = 0.0) -> np.ndarray:
+    def place(self, points, lift: float | np.ndarray = 0.0) -> np.ndarray:
         """Points `(n, 2)` of the frontal face in pixels of the picture, turned with the head.
 
         Args:
-            lift: how far they stand out of the face's surface, in pixels (the nose does, the ears lie behind).
+            lift: how far they stand out of the face's surface, in pixels (the nose does, the ears lie behind);
+                one for all or `(n,)`.
         """
         points = np.asarray(points, dtype=np.float64)
         x, y = points[:, 0], points[:, 1]
@@ -130,21 +132,20 @@ class Head:
         beard = self.hair if named else (70, 46, 34)
         self.beard = mix(shade(beard, 0.6), shade(self.skin, 0.3), 0.25)
         self.brow = mix(shade(beard, 0.55), shade(self.skin, 0.45), 0.3)
-        self.crease = shade(self.skin, 0.62)
 
     def _outlines(self) -> tuple[np.ndarray, np.ndarray]:
         """The closed outline and its right half's control points, chin first."""
         on, n = self.on, self.n
         male, oval, chubby, old = on["Male"], on["Oval_Face"], on["Chubby"], not on["Young"]
-        wide = (0.94 if oval else 1.02) + 0.02 * n.width
-        chin = 66 + 5 * oval + 2 * male + 1.5 * chubby
-        jaw = 28 + 4 * male - 4 * oval + 8 * chubby + 2 * old + n.jaw
+        wide = (0.94 if oval else 1.01) + 0.02 * n.width
+        chin = 65.5 + 6 * oval + 2 * male + 1.5 * chubby
+        jaw = 26.5 + 3.5 * male - 5.5 * oval + 8 * chubby + 2 * old + n.jaw
         half = np.array(
             [
                 (0, chin),
-                (11 + 4 * male - 3 * oval + 5 * chubby, chin - (3.5 if oval else 1.5)),
-                (jaw - 3 + (0 if oval else 1.5), 55 + 2 * male + 3 * old + 2 * chubby),
-                (34.5 + 2 * male - 1 * oval + 6.5 * chubby, 40 + 2 * old),
+                (10 + 4 * male - 2.5 * oval + 5 * chubby, chin - (3.5 if oval else 1.5)),
+                (jaw - (3.0 if oval else 1.0), 54 + 2 * male + 3 * old + 2 * chubby),
+                (34 + 1.5 * male - 1.5 * oval + 6.5 * chubby, 39 + 2 * old),
                 (39 + 3.5 * chubby, 18),
                 (40 + 1 * chubby, -2),
                 (39.5, -18),
@@ -155,7 +156,6 @@ class Head:
             ]
         )
         half[:, 0] *= wide
-        half[1:4, 0] += 0.0
         closed = smooth(np.concatenate([half, mirrored(half)[1:-1]]), closed=True, steps=4)
         lower = np.clip(closed[:, 1] / 60, 0, 1)
         closed[:, 0] += 3.5 * self.uneven * lower * math.copysign(1, n.mouth_skew)  # a crooked jaw

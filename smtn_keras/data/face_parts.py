@@ -43,7 +43,8 @@ def draw_skin(head: Head) -> None:
         for s in SIDES:
             hollow = [(36 * s, 22), (24 * s, 31), (20 * s, 40), (27 * s, 39), (37 * s, 33)]
             canvas.soft(head.place(hollow), shade(skin, 0.6), 0.75, 3)
-            canvas.soft(head.place([(37 * s, 9), (22 * s, 17), (19 * s, 22), (27 * s, 22), (38 * s, 15)]), mix(skin, (255, 250, 240), 0.55), 0.85, 3)
+            bone = [(37 * s, 9), (22 * s, 17), (19 * s, 22), (27 * s, 22), (38 * s, 15)]
+            canvas.soft(head.place(bone), mix(skin, (255, 250, 240), 0.55), 0.85, 3)
     if on["Rosy_Cheeks"] or on["Heavy_Makeup"]:
         strength = between(0.62, 0.8, u.blush) if on["Rosy_Cheeks"] else 0.28
         for s in SIDES:
@@ -58,14 +59,15 @@ def _draw_age(head: Head) -> None:
     if head.on["Young"]:
         return
     canvas, skin, w = head.canvas, head.skin, between(0.0, 2.0, head.u.wrinkles)
-    fold, faint = shade(skin, 0.6), shade(skin, 0.7)
+    fold, faint = shade(skin, 0.6), shade(skin, 0.76)
     strokes = [smooth([(-22 + w, y + 2), (-10, y), (0, y + 1), (10, y), (22 - w, y + 2)]) for y in (-21, -26.5, -32)]
-    canvas.lines([head.place(stroke) for stroke in strokes], faint, 1)
+    canvas.lines([head.place(stroke) for stroke in strokes], faint, 2)
     strokes = []
     for s in SIDES:
         strokes += [[(29 * s, y), (36 * s, y + dy)] for y, dy in ((-2, -4), (1, 0), (4, 4))]  # crow's feet
         strokes += [[(14 * s, 9), (20 * s, 11.5), (27 * s, 9)], [(3 * s, -9), (2.5 * s, -14)], [(19 * s, 47), (21 * s, 56)]]
-        canvas.soft(head.place([(9 * s, 24), (19 * s, 36), (22 * s, 47), (17 * s, 38)]), fold, 0.75, 2)  # from nose to mouth
+        canvas.soft(head.place([(9 * s, 24), (19 * s, 36), (22 * s, 47), (17 * s, 38)]), fold, 0.85, 2)  # from nose to mouth
+        canvas.soft(head.place(ellipse(33 * s, 46, 3.5, 8)), fold, 0.4, 3)  # sagging jaw
     canvas.lines([head.place(smooth(stroke)) for stroke in strokes], fold, 1)
     spots = head.texture[10:16, 0].astype(int)
     for x, y, size in spots:
@@ -97,12 +99,12 @@ def draw_eyes(head: Head) -> None:
         x = 19.0 * s
         own = size * (1 + 0.1 * head.uneven * s * math.copysign(1, n.skew_brow))
         if on["Bags_Under_Eyes"]:
-            canvas.soft(head.place(ellipse(x, 7.8, 8.5, 3.6)), mix(skin, (84, 46, 84), 0.6), 0.85, 2)
+            canvas.soft(head.place(ellipse(x, 8, 9, 4)), mix(shade(skin, 0.7), (84, 46, 84), 0.6), 0.9, 2)
             canvas.line(head.place(smooth([(x - 9, 7), (x - 4, 11.5), (x + 4, 11.5), (x + 9, 7)])), shade(skin, 0.45), 1)
         canvas.soft(head.place(ellipse(x, -1, 11, 5.5)), shade(skin, 0.78), 0.6, 3)  # the socket
         if on["Heavy_Makeup"]:
-            lid = rainbow(between(0.55, 1.05, u.makeup_hue), 0.85, between(0.45, 0.75, u.makeup))
-            lid_shape = [(x - 10, -1), (x - 7, -6), (x, -8.5), (x + 8, -8), (x + 12, -3), (x + 9, 0), (x, -4)]
+            lid = rainbow(between(0.5, 0.92, u.makeup_hue), 0.85, between(0.6, 0.85, u.makeup))  # teal to magenta: never a skin's colour
+            lid_shape = [(x - 10, -1), (x - 7, -7), (x, -9.5), (x + 8, -9.5), (x + 13, -4), (x + 9, 0), (x, -4)]
             lid_shape = np.array(lid_shape) if s > 0 else (np.array(lid_shape) - (x, 0)) * (-1, 1) + (x, 0)
             canvas.soft(head.place(lid_shape), lid, 0.9, 2)
         almond_top = np.stack([x + 8.6 * own * _T, -upper * own * _LID], axis=1)
@@ -119,7 +121,7 @@ def draw_eyes(head: Head) -> None:
             canvas.line(head.place(wing), liner, 2)
         canvas.line(low, shade(skin, 0.62), 1)
         if not on["Narrow_Eyes"]:
-            canvas.line(head.place(almond_top + (0, -2.4)), shade(skin, 0.66), 1)  # the lid's fold
+            canvas.line(head.place(np.add(almond_top, (0, -2.4))), shade(skin, 0.66), 1)  # the lid's fold
         _draw_brow(head, s)
 
 
@@ -139,10 +141,8 @@ def _draw_brow(head: Head, s: int) -> None:
     t = np.linspace(0, 1, 9)
     x = 7.5 + 22.5 * t
     y = -11.5 - 0.8 * n.brow_y + 1.2 * on["Male"] + 2.6 * head.uneven * s * math.copysign(1, n.skew_brow)
-    if on["Arched_Eyebrows"]:
-        centre = y - 7.5 * np.minimum(t / 0.6, (1 - t) / 0.4 * 0.9 + 0.1) ** 1.1
-    else:
-        centre = y - 1.0 * np.sin(np.pi * t)
+    arch, flat = 7.5 * np.minimum(t / 0.6, (1 - t) / 0.4 * 0.9 + 0.1) ** 1.1, np.sin(np.pi * t)
+    centre = y - (arch if on["Arched_Eyebrows"] else flat)
     thick = between(2.3, 2.9, u.brow_thick) + 0.9 * on["Male"]
     if on["Bushy_Eyebrows"]:
         thick += 3.6
@@ -168,33 +168,31 @@ def draw_nose(head: Head) -> None:
     on, u, canvas, skin = head.on, head.u, head.canvas, head.skin
     tip_x, tip_y, lift = nose_tip(head)
     big, pointy = on["Big_Nose"], on["Pointy_Nose"]
-    half = between(6.3, 7.3, u.nose_size) + 5 * big - 1.8 * pointy
+    half = between(6.3, 7.3, u.nose_size) + 6.5 * big - 1.8 * pointy
     dark, light = shade(skin, 0.62), mix(skin, (255, 252, 244), 0.5)
     side = -math.copysign(1, math.cos(2 * math.pi * u.light_angle))
 
-    shadow = np.concatenate(
-        [head.place([(1.5 * side, -5)], 7), head.place([(tip_x + 2 * side, tip_y - 2)], lift), head.place([(half * side, tip_y + 2)], 5)]
-        + [head.place([(half * 0.75 * side, tip_y - 9)], 3), head.place([(4.5 * side, -3)], 3)]
-    )
-    canvas.soft(shadow, dark, 0.7, 2)
+    corners = [(1.5 * side, -5), (tip_x + 2 * side, tip_y - 2), (half * side, tip_y + 2), (half * 0.75 * side, tip_y - 9), (4.5 * side, -3)]
+    canvas.soft(head.place(corners, np.array([7, lift, 5, 3, 3])), dark, 0.7, 2)
     base = head.place(ellipse(tip_x * 0.6, tip_y + 2.5, half + 0.5, 4.2), 8)
     canvas.soft(base, shade(skin, 0.74), 0.75, 2)
-    ball_x, ball_y = (2.2, 4.0) if pointy else (4.6 + 2.6 * big, 4.6 + 1.4 * big)
+    ball_x, ball_y = (2.2, 4.0) if pointy else (4.6 + 3.4 * big, 4.6 + 2.2 * big)
     canvas.soft(head.place(ellipse(tip_x, tip_y - 0.8, ball_x, ball_y), lift), mix(skin, (255, 225, 210), 0.25), 0.95, 1)
     bridge_width = 0.9 if pointy else 1.9 + big
-    bridge = np.concatenate([head.place([(-bridge_width, -4), (bridge_width, -4)], 7), head.place([(tip_x + 1, tip_y), (tip_x - 1, tip_y)], lift)])
-    canvas.soft(bridge, light, 0.85 if pointy else 0.6, 1)
+    bridge = [(-bridge_width, -4), (bridge_width, -4), (tip_x + 1, tip_y), (tip_x - 1, tip_y)]
+    canvas.soft(head.place(bridge, np.array([7, 7, lift, lift])), light, 0.85 if pointy else 0.6, 1)
     for s in SIDES:
         wing = smooth([((half - 1.5) * s, tip_y - 5), ((half + 0.8) * s, tip_y), ((half - 1) * s, tip_y + 3.6)])
-        canvas.line(head.place(wing, 4), shade(skin, 0.5), 2 if big else 1)
-        canvas.fill(head.place(ellipse((half * 0.52) * s + tip_x * 0.7, tip_y + 3.4, 1.8 + 0.9 * big - 0.4 * pointy, 1.2 + 0.5 * big), 9), shade(skin, 0.28))
-    tip = head.place([(tip_x, tip_y + 4.5)], lift)
+        canvas.line(head.place(wing, 4), shade(skin, 0.45 if big else 0.55), 2 if big else 1)
+        nostril = ellipse(half * 0.52 * s + tip_x * 0.7, tip_y + 3.4, 1.8 + 0.9 * big - 0.4 * pointy, 1.2 + 0.5 * big)
+        canvas.fill(head.place(nostril, 9), shade(skin, 0.28))
     if pointy:  # a sharp V
-        canvas.line(np.concatenate([head.place([(-4.5, tip_y - 3)], 9), tip, head.place([(4.5, tip_y - 3)], 9)]), shade(skin, 0.42), 2)
-        canvas.fill(head.place(ellipse(tip_x, tip_y, 1.3, 1.6), lift), mix(skin, (255, 255, 255), 0.8))
+        vee = head.place([(-5, tip_y - 5), (tip_x, tip_y + 4.5), (5, tip_y - 5)], np.array([8, lift, 8]))
+        canvas.line(vee, shade(skin, 0.42), 1)
+        canvas.soft(head.place(ellipse(tip_x, tip_y, 1.6, 2), lift), mix(skin, (255, 255, 255), 0.75), 0.9, 1)
     elif big:
-        arc = [(tip_x - 5.5, tip_y + 2.5), (tip_x, tip_y + 5.5), (tip_x + 5.5, tip_y + 2.5)]
-        canvas.line(head.place(smooth(arc), lift - 3), shade(skin, 0.5), 1)
+        arc = [(tip_x - 7.5, tip_y + 2), (tip_x, tip_y + 6.5), (tip_x + 7.5, tip_y + 2)]
+        canvas.line(head.place(smooth(arc), lift - 4), shade(skin, 0.45), 2)
 
 
 def mouth_corners(head: Head) -> np.ndarray:
@@ -223,11 +221,9 @@ def draw_mouth(head: Head) -> None:
     inner_low = line + 0.75 * gap * _LID
     outer_top = inner_top - upper * _LIP * _CUPID
     outer_low = inner_low + lower * _LIP
-    natural = mix(skin, (168, 74, 76), 0.42)
+    lips = mix(shade(skin, 0.9), (160, 84, 80), 0.35)
     if on["Wearing_Lipstick"]:
-        lips = rainbow(between(-0.1, 0.03, u.lip_hue), 0.92, between(0.6, 0.92, u.lip_shade))
-    else:
-        lips = natural
+        lips = rainbow(between(-0.13, 0.01, u.lip_hue), 0.92, between(0.68, 0.95, u.lip_shade))
 
     def curve(y):
         return head.place(np.stack([x, y], axis=1), 4)
@@ -239,7 +235,8 @@ def draw_mouth(head: Head) -> None:
             fold = smooth([(9.5 * s, 25), (20 * s, 31), (24.5 * s, corner_y + 1), (22.5 * s, corner_y + 7)])
             canvas.line(head.place(fold, 2), shade(skin, 0.7), 2)
     canvas.fill(np.concatenate([curve(outer_top), curve(outer_low)[::-1]]), lips)
-    canvas.soft(head.place(ellipse(0, (inner_low[7] + outer_low[7]) / 2 + 0.3, 7, 0.9 + lower / 6), 5), mix(lips, (255, 240, 240), 0.5), 0.7, 1)
+    gleam = ellipse(0, (inner_low[7] + outer_low[7]) / 2 + 0.3, 7, 0.9 + lower / 6)
+    canvas.soft(head.place(gleam, 5), mix(lips, (255, 240, 240), 0.5), 0.7, 1)
     if gap:
         canvas.fill(np.concatenate([curve(inner_top), curve(inner_low)[::-1]]), (46, 10, 14))
         teeth = np.minimum(inner_top + 0.45 * gap, inner_low)
@@ -263,11 +260,12 @@ def draw_beard(head: Head) -> None:
         patch = np.concatenate([right[:17] * 0.97, cheek, mirrored(np.array(cheek)), mirrored(right[:17] * 0.97)])
         colour = mix(head.beard, (70, 78, 88), 0.45)
         canvas.soft(head.place(patch), colour, between(0.34, 0.46, u.stubble), 4)
-        canvas.soft(head.place(patch), shade(colour, 0.5), 0.55, 4, head.grain)
+        canvas.soft(head.place(patch), shade(colour, 0.5), 0.55, 4, grain=head.grain)
     if not on["No_Beard"]:  # whatever its style, a beard leaves some growth along the jaw
         width = between(6.5, 9, u.beard)
-        inner = right * (1 - width / 40, 1) - (0, 1) * np.linspace(width, 0, len(right))[:, None]
-        strap = np.concatenate([right, inner[::-1]])
+        low = right[:13]  # up to the corner of the mouth
+        inner = low * (1 - width / 40, 1) - (0, 1) * np.linspace(width, 0, len(low))[:, None]
+        strap = np.concatenate([low, inner[::-1]])
         for s in SIDES:
             canvas.soft(head.place(strap * (s, 1)), head.beard, 0.85, 1)
     if on["Goatee"]:

@@ -10,12 +10,15 @@ from .face_canvas import between, ellipse, mirrored, mix, shade, smooth
 from .face_head import Head, rainbow
 
 SIDES = (-1, 1)
+_STEPS = 9  # samples of a hair edge from one control point to the next: fine enough for waves
 _GOLD, _SILVER, _PEARL = (232, 186, 60), (214, 218, 226), (248, 240, 228)
 
 
 def draw_ground(head: Head) -> None:
     """A flat, graded, blobbed, striped or noisy background."""
-    u, canvas, texture = head.u, head.canvas, head.texture
+    u, canvas = head.u, head.canvas
+    grey = head.texture[..., :1]  # colours are dulled towards a grey, as in most photographs
+    texture = cv2.addWeighted(head.texture, u.ground_colour, np.repeat(grey, 3, axis=2), 1 - u.ground_colour, 0)
     kind = int(5 * u.ground_kind)
     base, other = (tuple(float(c) for c in pixel) for pixel in texture[0, :2])
     if kind == 0:
@@ -31,12 +34,12 @@ def draw_ground(head: Head) -> None:
         step = between(14, 50, u.ground_share)
         for k in range(-int(160 / step), int(160 / step) + 1):
             near, far = across * (k * step), across * ((k + 0.45) * step)
-            canvas.fill(np.array([near - 160 * along, near + 160 * along, far + 160 * along, far - 160 * along]) + (89, 109), other)
+            stripe = np.array([near - 160 * along, near + 160 * along, far + 160 * along, far - 160 * along])
+            canvas.fill(np.add(stripe, (89, 109)), other)
     else:  # noisy
-        noise = cv2.resize(texture, FRAME, interpolation=cv2.INTER_LINEAR)
-        canvas.image[:] = np.uint8(base)
-        blend_share = np.full(FRAME[::-1], int(between(40, 170, u.ground_share)), np.uint8)
-        canvas.image[:] = cv2.addWeighted(canvas.image, 1 - blend_share[0, 0] / 255, noise, blend_share[0, 0] / 255, 0)
+        share = between(0.15, 0.6, u.ground_share)
+        flat = np.full_like(texture, np.uint8(base))
+        canvas.image[:] = cv2.resize(cv2.addWeighted(flat, 1 - share, texture, share, 0), FRAME, interpolation=cv2.INTER_LINEAR)
 
 
 def draw_body(head: Head) -> None:
@@ -44,9 +47,10 @@ def draw_body(head: Head) -> None:
     on, u, canvas, skin = head.on, head.u, head.canvas, head.skin
     neck = 26.0 if on["Male"] else 18.0
     shoulder = 82 if on["Male"] else 87
-    skin_shape = [(-neck, 25), (neck, 25), (neck, shoulder - 4), (neck + 22, shoulder + 8), (80, 125), (-80, 125), (-neck - 22, shoulder + 8)]
-    canvas.fill(head.place_body(np.array(skin_shape + [(-neck, shoulder - 4)])), shade(skin, 0.86))
-    canvas.soft(head.place_body(ellipse(0, 66, neck + 6, 12)), shade(skin, 0.5), 0.75, 6)  # the chin's shadow
+    half = np.array([(80, 125), (neck + 22, shoulder + 8), (neck, shoulder - 4), (neck, 25)])
+    throat = head.place_body(np.concatenate([half, mirrored(half)]))
+    canvas.fill(throat, shade(skin, 0.86))
+    canvas.soft(head.place_body(ellipse(0, 62, neck + 8, 15)), shade(skin, 0.5), 0.8, 6, within=throat)  # the chin's shadow
 
     cloth = mix(rainbow(u.cloth_hue, u.cloth_shade, between(0.12, 0.95, u.cloth_light)), (30, 30, 34), 0.15)
     low = between(88, 92, u.collar) if on["Male"] else between(96, 110, u.collar)
@@ -82,7 +86,7 @@ def _draw_necklace(head: Head, neck: float) -> None:
     low = between(88, 93, u.jewel_size)
     t = np.linspace(-1, 1, 19)
     arc = np.stack([t * (neck + 3), low - 13 * t**2], axis=1)
-    canvas.line(head.place_body(arc + (0, 1.5)), shade(metal, 0.35), 3)
+    canvas.line(head.place_body(np.add(arc, (0, 1.5))), shade(metal, 0.35), 3)
     canvas.line(head.place_body(arc), metal, 2)
     for x, y in arc[1:-1:2]:
         canvas.fill(head.place_body(ellipse(x, y, 2.3, 2.3)), metal)
@@ -100,11 +104,13 @@ class Hair:
         self.long = u.hair_length > (0.9 if on["Male"] else 0.25)
         volume = between(0.0, 4.0, u.hair_volume) + 2.0 * (not on["Male"])
         wide = head.half_outline[:, 0].max()
-        outer = [(wide + 4 + volume * self.long, 12), (wide + 5 + volume, -14), (42 + volume, -38), (31 + volume, -56), (15, -65 - volume), (0, -67 - volume)]
-        if on["Receding_Hairline"]:
+        outer = [(wide + 4 + volume * self.long, 12), (wide + 5 + volume, -14), (42 + volume, -38), (31 + volume, -56)]
+        outer += [(15, -65 - volume), (0, -67 - volume)]
+        low = between(-20, -16, u.bangs)  # where a fringe ends
+        self.fringe = low
+        if on["Receding_Hairline"] and not on["Bangs"]:
             inner = [(wide, 10), (wide, -14), (34, -36), (28, -53), (13, -55), (0, -49)]
         elif on["Bangs"]:
-            low = between(-20, -16, u.bangs)
             inner = [(wide - 1, 10), (wide - 4, -6), (33, low + 2), (23, low), (11, low - 0.5), (0, low)]
         else:
             inner = [(wide - 1, 10), (wide - 2, -12), (34, -26), (24, -36), (12, -39), (0, -39)]
@@ -119,12 +125,12 @@ class Hair:
         across = self.outer - self.inner
         self._across = across / np.linalg.norm(across, axis=1, keepdims=True)
         run = np.concatenate([[0], np.linalg.norm(np.diff(self.outer, axis=0), axis=1).cumsum()])
-        self._wave = np.sin(2 * math.pi * (run / between(19, 25, u.wave_size) + u.wave_phase))[:, None] * self._across
+        self._wave = np.sin(2 * math.pi * (run / between(23, 31, u.wave_size) + u.wave_phase))[:, None] * self._across
         if on["Wavy_Hair"]:
             self.outer = self.outer + 3.6 * self._wave
             self.inner = self.inner + 2.2 * self._wave * (self.inner[:, 1:] > 12)
         if on["Bangs"]:  # a fringe ends in tips
-            self.inner[:, 1] += 1.6 * np.resize((-1, 0, 1, 0), len(self.inner)) * (self.inner[:, 1] < low + 3)
+            self.inner[:, 1] += 1.6 * np.resize((-1, -0.5, 0.5, 1, 0.5, -0.5), len(self.inner)) * (self.inner[:, 1] < low + 3)
 
     def draw_back(self) -> None:
         """What hangs behind the neck."""
@@ -147,7 +153,7 @@ class Hair:
     def _draw_strands(self) -> None:
         """Lines along straight or wavy hair, and down a fringe; other hair is plain with one gleam."""
         head, on, canvas = self.head, self.head.on, self.head.canvas
-        dark, light = shade(head.hair, 0.58), mix(shade(head.hair, 1.25), (255, 250, 235), 0.22)
+        dark, light = shade(head.hair, 0.58), mix(shade(head.hair, 1.25), (255, 250, 235), 0.32)
         wavy = on["Wavy_Hair"]
         if wavy or on["Straight_Hair"]:
             for shares, colour in (((0.14, 0.5, 0.84), dark), ((0.32, 0.68), light)):
@@ -160,12 +166,11 @@ class Hair:
                 canvas.lines(strokes, colour, 1 + wavy)
         else:
             crown = self.inner * 0.35 + self.outer * 0.65
-            gleam = np.concatenate([crown[len(crown) * 3 // 8 : len(crown) * 5 // 8], self.outer[len(crown) * 3 // 8 : len(crown) * 5 // 8][::-1] * 0.97])
-            canvas.soft(head.place(gleam, -3), light, 0.45, 4)
+            top = slice(len(crown) * 3 // 8, len(crown) * 5 // 8)
+            canvas.soft(head.place(np.concatenate([crown[top], self.outer[top][::-1] * 0.97]), -3), light, 0.45, 4)
         if on["Bangs"]:
-            low = between(-20, -16, head.u.bangs)
             for xs, colour in (((-24, -14, -4, 6, 16, 26), dark), ((-19, -9, 1, 11, 21), light)):
-                canvas.lines([head.place([(x * 0.7, -56), (x * 0.95, -38), (x, low)], 0) for x in xs], colour, 1)
+                canvas.lines([head.place([(x * 0.7, -56), (x * 0.95, -38), (x, self.fringe)], 0) for x in xs], colour, 1)
 
 
 def draw_ears(head: Head) -> None:
@@ -238,7 +243,8 @@ def draw_hat(head: Head) -> None:
         cuff = np.concatenate([_arch([(side + 1, -16), (21, -23), (0, -25)]), _arch([(side + 1, -31), (22, -38), (0, -40)])[::-1]])
         canvas.fill(head.place(cuff, 0), band)
     elif u.hat < 0.66:  # a cap's visor
-        canvas.fill(head.place(smooth([(-38, -24), (-24, -34), (0, -37), (24, -34), (38, -24), (26, -17), (0, -14), (-26, -17)], closed=True), 8), band)
+        visor = smooth([(-38, -24), (-24, -34), (0, -37), (24, -34), (38, -24), (26, -17), (0, -14), (-26, -17)], closed=True)
+        canvas.fill(head.place(visor, 8), band)
     else:
         canvas.fill(head.place(smooth([(-side - 16, -24), (0, -40), (side + 16, -24), (0, -15)], closed=True, steps=8), 4), band)
 
@@ -261,4 +267,4 @@ def draw_occluder(head: Head) -> None:
 def _arch(right_half) -> np.ndarray:
     """A smooth curve from low left over the top to low right, from its right half's points, lowest first."""
     right = np.asarray(right_half, dtype=np.float64)
-    return smooth(np.concatenate([right * (-1, 1), right[::-1][1:]]), steps=6)
+    return smooth(np.concatenate([right * (-1, 1), right[::-1][1:]]), steps=_STEPS)

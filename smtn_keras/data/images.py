@@ -1,17 +1,41 @@
-"""Pictures from the outside world: decoded fully, turned upright, as 8-bit RGB."""
+"""Pictures from the outside world: decoded to the last pixel, turned upright, as 8-bit RGB."""
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import UserError
 
 MAX_PIXELS = 100_000_000  # more is a decompression bomb: 300 MB once decoded
-_ORIENTATION = 0x0112  # the EXIF tag; 1 (or none) is upright
-_PLAIN = {("JPEG", "RGB"), ("PNG", "RGB")}  # what any decoder reads to the same upright pixels
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # others, such as EPS, run programs
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {  # what makes a picture with this tag upright; any other value is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow raises all of these on damaged files.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
 
 
 def read_image(path_or_bytes: str | Path | bytes, name: str | None = None) -> np.ndarray:
@@ -31,15 +55,15 @@ def read_image(path_or_bytes: str | Path | bytes, name: str | None = None) -> np
         data, name = path_or_bytes, name or "the image"
     else:
         name = name or str(path_or_bytes)
-        data = _file_bytes(Path(path_or_bytes), name)
-    return np.asarray(_upright(_open(data, name)))
+        data = read_file(Path(path_or_bytes), name)
+    return np.array(_upright_rgb(_open(data, name), name))
 
 
 def normalised_bytes(data: bytes, name: str, turn: bool = True) -> tuple[bytes, tuple[int, int]]:
     """A picture's bytes as a plain JPEG or PNG, and its width and height in pixels.
 
     Bytes that already are a plain upright RGB JPEG or PNG, and decode to the end, come back untouched;
-    others are written anew (lossy ones as JPEG of quality 95, the rest as PNG).
+    others are written anew (JPEG and WebP as JPEG of quality 95, the rest as PNG).
 
     Args:
         data: what the file holds.
@@ -51,87 +75,90 @@ def normalised_bytes(data: bytes, name: str, turn: bool = True) -> tuple[bytes, 
         UserError: as `read_image`.
     """
     picture = _open(data, name)
-    tagged = picture.getexif().get(_ORIENTATION, 1) != 1
-    if (picture.format, picture.mode) in _PLAIN and not tagged and not _deep_png(data) and "transparency" not in picture.info:
+    plain = picture.format in ("JPEG", "PNG") and picture.mode == "RGB" and "transparency" not in picture.info
+    if plain and not _is_deep_png(data) and _orientation(picture) not in _TURNS:
         return data, picture.size
     lossy = picture.format in ("JPEG", "MPO", "WEBP")
-    if tagged and not turn:
-        picture.getexif().pop(_ORIENTATION)
-    picture = _upright(picture)
+    picture = _upright_rgb(picture, name, turn)
     stream = io.BytesIO()
-    if lossy:
-        picture.save(stream, "JPEG", quality=95, subsampling=0)
-    else:
-        picture.save(stream, "PNG")
+    picture.info.clear()  # Pillow would copy the EXIF tag of a PNG
+    picture.save(stream, **({"format": "JPEG", "quality": 95, "subsampling": 0} if lossy else {"format": "PNG"}))
     return stream.getvalue(), picture.size
 
 
-def _file_bytes(path: Path, name: str) -> bytes:
+def read_file(path: Path, name: str) -> bytes:
+    """What an image file holds."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{name}: expected an image file, found none; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{name}: expected an image file, got a folder; name one file in it") from None
-    except PermissionError:
-        raise UserError(f"{name}: expected a readable image file, got no permission; change its access rights") from None
+    except OSError as error:
+        came = "a folder" if path.is_dir() else f"'{error.strerror}'"
+        raise UserError(f"{name}: expected an image file, got {came}; check the path") from None
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    """The picture, decoded to its last pixel (opening alone reads the header only)."""
+    """The picture, decoded to its last pixel (Pillow's own `open` reads the header only)."""
     if not data:
         raise UserError(f"{name}: expected an image, got an empty file; fetch it again")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of bombs; the limit below says it in our words
-            picture = Image.open(io.BytesIO(data))
-        width, height = picture.size
-        if width < 1 or height < 1:
-            raise UserError(f"{name}: expected an image, got one of {width}x{height} pixels; replace the file")
-        if width * height > MAX_PIXELS:
-            raise _too_large(name, f"{width}x{height}")
-        picture.load()
-    except UserError:
-        raise
+            warnings.simplefilter("ignore")  # Pillow warns of bombs and odd tags
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            if picture.width * picture.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            picture.load()
+        if _is_padded(data, picture.format):
+            raise OSError("its end is only zeros")
     except Image.DecompressionBombError:
-        raise _too_large(name, "more") from None
+        raise UserError(
+            f"{name}: expected an image of at most {MAX_PIXELS // 1_000_000} megapixels, got a larger one; scale it down"
+        ) from None
     except Image.UnidentifiedImageError:
         looks = "an HTML page" if data.lstrip()[:1] == b"<" else f"a file that begins with {data[:8]!r}"
-        raise UserError(f"{name}: expected an image (JPEG, PNG, ...), got {looks}; fetch or export it again") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, MemoryError, OverflowError) as error:
-        # Pillow's decoders raise all of these on damaged files.
+        raise UserError(f"{name}: expected an image ({', '.join(FORMATS)}), got {looks}; fetch or save it again") from None
+    except _DECODER_ERRORS as error:
         raise UserError(f"{name}: expected a whole image, got a cut-off or damaged one ({error}); fetch it again") from None
     return picture
 
 
-def _too_large(name: str, size: str) -> UserError:
-    return UserError(f"{name}: expected an image of at most {MAX_PIXELS // 1_000_000} megapixels, got {size}; scale it down first")
+def _is_padded(data: bytes, kind: str) -> bool:
+    """Whether a JPEG was filled up with zeros after an unfinished download, which decoders take for grey."""
+    kept = data.rstrip(b"\0")
+    return kind in ("JPEG", "MPO") and len(data) - len(kept) >= 64 and not kept.endswith(b"\xff\xd9")
 
 
-def _deep_png(data: bytes) -> bool:
+def _is_deep_png(data: bytes) -> bool:
     """Whether these are the bytes of a PNG with 16 bits a channel (which Pillow hides behind mode RGB)."""
     return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """The loaded picture turned by its EXIF tag and converted to 8-bit RGB."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = _to_eight_bits(picture)
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(_ORIENTATION, 1)
+    except _DECODER_ERRORS:  # damaged EXIF beside whole pixels
+        return 1
 
 
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of 8 bits from one of 16 bits (0..65535), or of floats or 32 bits (scaled to its own range)."""
+def _upright_rgb(picture: Image.Image, name: str, turn: bool = True) -> Image.Image:
+    """The picture in mode RGB, turned by its EXIF tag unless `turn` is False."""
+    orientation = _orientation(picture)
+    try:
+        if turn and orientation in _TURNS:
+            picture = picture.transpose(_TURNS[orientation])
+        if picture.mode == "F" or picture.mode.startswith("I"):
+            return _eight_bits(picture).convert("RGB")
+        if "A" in picture.mode.upper().removeprefix("LAB") or "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise UserError(f"{name}: expected an image that converts to RGB, got mode {picture.mode} ({error}); save it as RGB") from None
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of 8 bits from one of 16 bits, or of floats up to 1, 255 or 65535."""
     values = np.asarray(picture).astype(np.float64)
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and 0 <= values.min() and values.max() <= 65535):
-        low, high = 0.0, 65535.0
-    else:
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = values.min(), values.max()
-    scaled = (values - low) * (255 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+    scales = (1, 255, 65535) if picture.mode == "F" else (65535,)
+    top = next((scale for scale in scales if values.min() >= 0 and values.max() <= scale), None)
+    if top is None:
+        raise ValueError("values beyond 0..65535")
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))

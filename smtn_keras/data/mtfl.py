@@ -9,14 +9,13 @@ from ..errors import UserError
 from ..tasks import Attributes, Label
 from .builder import FaceBuilder
 from .celeba import FIVE_POINTS
+from .images import read_file
 from .published import AnnotatedPictures, check_folder, check_values, first_existing, parse_rows, read_lines
 
 HEAD_POSES = ("left_profile", "left", "frontal", "right", "right_profile")  # 1 .. 5 in the lists; the image's left
 TASKS = (
     FIVE_POINTS,
-    Attributes(
-        labels=(Label("Male"), Label("Smiling"), Label("Eyeglasses"), Label("Head_Pose", classes=HEAD_POSES, flip=(4, 3, 2, 1, 0)))
-    ),
+    Attributes(labels=(Label("Male"), Label("Smiling"), Label("Eyeglasses"), Label("Head_Pose", classes=HEAD_POSES, flip=(4, 3, 2, 1, 0)))),
 )
 
 _COLUMNS = [*(f"{axis}{i}" for axis in "xy" for i in range(1, 6)), "gender", "smile", "glasses", "pose"]  # all x, then all y
@@ -51,12 +50,16 @@ class Mtfl(FaceBuilder):
         training, testing = _read_list(source, "training.txt"), _read_list(source, "testing.txt")
         if both := set(training[0]) & set(testing[0]):
             raise UserError(
-                f"{source}: expected no picture in both training.txt and testing.txt, got {len(both)}, for one {min(both)}; take the published lists"
+                f"{source}: expected no picture in both training.txt and testing.txt, got {len(both)}, for one {min(both)}; "
+                "take the published lists"
             )
         held_out = np.array([_is_validation(name) for name in training[0]])
         for split, count in (("train", (~held_out).sum()), ("validation", held_out.sum())):
             if not count:
-                raise UserError(f"{source / 'training.txt'}: expected enough persons for a {split} part, got {len(held_out)} pictures; take the published list")
+                raise UserError(
+                    f"{source / 'training.txt'}: expected enough persons for a {split} part, got {len(held_out)} pictures; "
+                    "take the published list"
+                )
         return {
             "train": _part(source, training, ~held_out),
             "validation": _part(source, training, held_out),
@@ -92,7 +95,8 @@ def _read_list(source: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarr
     missing = [name for name in names if not (source / name).is_file()]
     if missing:
         raise UserError(
-            f"{source}: expected the {len(names)} pictures of {file}, {len(missing)} are missing, the first is {missing[0]}; get them from {_WHERE}"
+            f"{source}: expected the {len(names)} pictures of {file}, {len(missing)} are missing, the first is {missing[0]}; "
+            f"get them from {_WHERE}"
         )
     landmarks_px = np.stack([values[:, :5], values[:, 5:10]], axis=-1).astype(np.float32)
     binary = classes[:, :3] == 1  # 1 is male, smiling, with glasses; 2 is not
@@ -102,4 +106,4 @@ def _read_list(source: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarr
 def _part(source: Path, rows: tuple[list[str], np.ndarray, np.ndarray], mine: np.ndarray) -> AnnotatedPictures:
     names, landmarks_px, labels = rows
     targets = {"landmarks": landmarks_px[mine], "attributes": labels[mine]}
-    return AnnotatedPictures(np.array(names)[mine].tolist(), targets, lambda name: (source / name).read_bytes())
+    return AnnotatedPictures(np.array(names)[mine].tolist(), targets, lambda name: read_file(source / name, str(source / name)))

@@ -69,7 +69,9 @@ def open_prepared(name: str, data_dir: Path) -> Prepared:
         if name not in DATA_SETS:
             raise UserError(f"data set: expected one of {', '.join(DATA_SETS)}, got '{name}'; check the name")
         source = "" if name == "synthetic" else " --source FOLDER"
-        raise UserError(f"{folder}: expected a prepared data set, got none; run: python -m smtn_keras.prepare {name}{source} --data-dir {data_dir}")
+        raise UserError(
+            f"{folder}: expected a prepared data set, got none; run: python -m smtn_keras.prepare {name}{source} --data-dir {data_dir}"
+        )
     try:
         builder = tfds.builder_from_directory(folder)
         metadata = builder.info.metadata
@@ -80,6 +82,8 @@ def open_prepared(name: str, data_dir: Path) -> Prepared:
         counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     except Exception as error:  # TFDS raises many kinds on a folder that is not whole
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{folder}: expected a whole prepared data set, got a damaged one ({reason[:200]}); delete it and prepare it again") from None
+        raise UserError(
+            f"{folder}: expected a whole prepared data set, got a damaged one ({reason[:200]}); delete it and prepare it again"
+        ) from None
     licence = builder.info.redistribution_info.license if builder.info.redistribution_info else ""
     return Prepared(name, folder, tasks, licence, dict(metadata.get("origin") or {}), counts, builder)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from .builder import Example
-from .images import normalised_bytes
+from .images import normalised_bytes, read_file
 
 
 def check_folder(source: Path | None, name: str, holds: str, where: str) -> Path:
@@ -31,14 +31,15 @@ def first_existing(source: Path, candidates: tuple[str, ...], where: str) -> Pat
     for candidate in candidates:
         if (source / candidate).exists():
             return source / candidate
-    raise UserError(f"{source}: expected {' or '.join(candidates)} in this folder, found none; get it from {where}")
+    raise UserError(f"{source}: expected {' or '.join(candidates)} in this folder, got none; get it from {where}")
 
 
 def read_lines(path: Path, where: str) -> list[str]:
     """The lines of a text file without its trailing empty ones; LF and CRLF alike."""
-    if not path.is_file():
-        raise UserError(f"{path}: expected a text file, got a folder; get it from {where}")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: expected a list of annotations, got '{error.strerror}'; get it from {where}") from None
     head = data[:512].lstrip(b"\xef\xbb\xbf \r\n\t")
     if head[:1] == b"<":
         raise UserError(f"{path}: expected a list of annotations, got an HTML page (a failed download); get it from {where}")
@@ -65,26 +66,33 @@ def parse_rows(path: Path, lines: list[str], first_line: int, columns: int, sepa
     Returns:
         Names, unique, and an array `(lines, columns)` float64.
     """
-    names, values = [], array.array("d")
+    names, numbers_of_lines, values = [], [], array.array("d")
     for number, line in enumerate(lines, first_line):
+        if not line.strip():
+            continue
         name, *fields = line.split(separator)
         if len(fields) != columns:
             raise UserError(
-                f"{path}, line {number}: expected a name and {columns} numbers, got {len(fields)} values after '{name[:60]}'; fetch the list again"
+                f"{path}, line {number}: expected a name and {columns} numbers, got {len(fields)} values after '{name[:60]}'; "
+                "fetch the list again"
             )
         try:
             values.extend(map(float, fields))
         except ValueError:
             bad = next(field for field in fields if not _is_number(field))
             raise UserError(f"{path}, line {number}: expected numbers, got '{bad[:60]}' for {name}; correct the line") from None
-        names.append(name)
+        names.append(name.strip())
+        numbers_of_lines.append(number)
     numbers = np.frombuffer(values, np.float64).reshape(len(names), columns)
     wrong = np.flatnonzero(~np.isfinite(numbers).all(1))
     if len(wrong):
-        raise UserError(f"{path}, line {wrong[0] + first_line}: expected finite numbers, got NaN or infinity for {names[wrong[0]]}; correct the line")
+        raise UserError(
+            f"{path}, line {numbers_of_lines[wrong[0]]}: expected finite numbers, got NaN or infinity for {names[wrong[0]]}; "
+            "correct the line"
+        )
     if len(set(names)) != len(names):
         first_of = {}
-        for number, name in enumerate(names, first_line):
+        for number, name in zip(numbers_of_lines, names, strict=True):
             if name in first_of:
                 raise UserError(f"{path}, line {number}: expected each name once, got {name} again (line {first_of[name]}); remove one")
             first_of[name] = number
@@ -164,7 +172,7 @@ class Pictures:
     def read(self, name: str) -> bytes:
         """The bytes of one picture."""
         if self.path.is_dir():
-            return (self.path / name).read_bytes()
+            return read_file(self.path / name, str(self.path / name))
         try:
             return self._zip.read(self._members[name])
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:

@@ -1,0 +1,131 @@
+"""One way to ask a run, a SavedModel or a LiteRT file: pictures in, landmarks and probabilities out."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from . import runs
+from .errors import UserError
+from .tasks import Attributes, Task, tasks_from_json
+
+CARD = "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained model, wherever it lives.
+
+    Attributes:
+        image_size: side of the square pictures it takes.
+        card: the data card of its training: licence, `frame` and tasks.
+        run: `(n, image_size, image_size, 3)` float32 RGB 0..255 to `{task name: (n, ...)}`: landmarks in
+            [0, 1] of the picture's sides, attributes as probabilities.
+    """
+
+    tasks: tuple[Task, ...]
+    image_size: int
+    card: dict
+    run: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+    def __call__(self, pictures: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Answers for pictures `(h, w, 3)` uint8 RGB of any size, cut as the training data's were."""
+        from .data.pipeline import resize
+
+        return self.run(np.stack([resize(picture, self.image_size) for picture in pictures]).astype(np.float32))
+
+
+def load_predictor(path: str | Path) -> Predictor:
+    """Reads a run folder, an export's folder, a SavedModel folder or a `.tflite` file.
+
+    Raises:
+        UserError: if the path is none of these, or what lies there is damaged.
+    """
+    path = Path(path)
+    if (path / "config.json").is_file():
+        return _of_run(path)
+    if (path / CARD).is_file():
+        return _of_litert(path / "model.tflite")
+    if (path / "saved_model.pb").is_file():
+        return _of_saved_model(path)
+    if path.is_file() and path.suffix == ".tflite":
+        return _of_litert(path)
+    came = "something else" if path.exists() else "nothing"
+    raise UserError(f"{path}: expected a run folder, an exported folder, a SavedModel folder or a .tflite file, got {came}; check --model")
+
+
+def serving_model(run: runs.Run):
+    """The network as it is delivered: attributes as probabilities in place of logits."""
+    import keras
+
+    from .losses import probabilities
+
+    outputs = {
+        task.name: probabilities(run.model.output[task.name], task) if isinstance(task, Attributes) else run.model.output[task.name]
+        for task in run.tasks
+    }
+    return keras.Model(run.model.input, outputs, name=run.model.name)
+
+
+def _of_run(folder: Path) -> Predictor:
+    run = runs.load(folder)
+    model = serving_model(run)
+
+    def ask(images):
+        return model.predict(images, verbose=0)
+
+    return Predictor(run.tasks, run.config.network.image_size, runs.read_data_card(folder), ask)
+
+
+def _of_saved_model(folder: Path) -> Predictor:
+    import tensorflow as tf
+
+    tasks, card = _card(folder.parent)
+    try:
+        signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+        size = signature.structured_input_signature[1]["image"].shape[1]
+    except Exception as error:  # TensorFlow raises many kinds on a damaged file
+        raise _damaged(folder, "a SavedModel", error) from None
+
+    def ask(images):
+        return {name: value.numpy() for name, value in signature(image=tf.constant(images)).items()}
+
+    return Predictor(tasks, size, card, ask)
+
+
+def _of_litert(file: Path) -> Predictor:
+    from ai_edge_litert.interpreter import Interpreter
+
+    tasks, card = _card(file.parent)
+    try:
+        interpreter = Interpreter(model_path=str(file))
+        runner = interpreter.get_signature_runner("serving_default")
+        batch, size = runner.get_input_details()["image"]["shape"][:2]
+    except Exception as error:  # the runtime raises many kinds on a damaged file
+        raise _damaged(file, "a LiteRT model", error) from None
+    if batch != 1:
+        raise UserError(f"{file}: expected a model of batch 1, got batch {batch}; export it again")
+
+    def ask(images):
+        answers = [runner(image=image[None]) for image in images]
+        return {task.name: np.concatenate([answer[task.name] for answer in answers]) for task in tasks}
+
+    return Predictor(tasks, int(size), card, ask)
+
+
+def _card(folder: Path) -> tuple[tuple[Task, ...], dict]:
+    file = folder / CARD
+    try:
+        card = json.loads(file.read_text())["data"]
+        return tasks_from_json(card["tasks"]), card
+    except FileNotFoundError:
+        raise UserError(f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise _damaged(file, f"a {CARD} written by smtn_keras.export", error) from None
+
+
+def _damaged(path: Path, expected: str, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(f"{path}: expected {expected}, got a damaged or different file ({reason}); export it again")

@@ -1,0 +1,90 @@
+"""A small data set for tests: dark pictures with a bright dot of its own colour on each landmark, and labels one can see."""
+
+import cv2
+import numpy as np
+
+from smtn_keras.data.builder import Example, FaceBuilder
+from smtn_keras.tasks import Attributes, Label, Landmarks
+
+POINTS = Landmarks(
+    points=("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"),
+    flip_pairs=(("left_eye", "right_eye"), ("left_mouth", "right_mouth")),
+)
+LABELS = Attributes(labels=(Label("Bright"), Label("Big_Dots"), Label("Bar", classes=("left", "none", "right"), flip=(2, 1, 0))))
+TASKS = (POINTS, LABELS)
+
+FRAME = (80, 100)  # width and height of the pictures: not square, so that swapping or ignoring the two shows
+COLOURS = np.float32([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255]])  # RGB, in the order of the points
+MEAN_SHAPE = np.float32([[0.32, 0.38], [0.68, 0.38], [0.5, 0.56], [0.36, 0.74], [0.64, 0.74]])  # in [0, 1] of the frame
+COUNTS = {"train": 96, "validation": 21, "test": 13}
+
+
+def picture(landmarks_px, size=FRAME, bright=0, big_dots=0, bar=1):
+    """An RGB picture `(height, width, 3)` uint8; pixel centres stand at half integers, a bar stands at the left (0) or right (2) edge."""
+    width, height = size
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    image = np.full((height, width, 3), 60.0 if bright else 20.0, np.float32)
+    if bar != 1:
+        image[:, : width // 16] = 230
+        if bar == 2:
+            image = image[:, ::-1].copy()
+    for (px, py), colour in zip(landmarks_px, COLOURS, strict=True):
+        share = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * (4.0 if big_dots else 2.5) ** 2))[..., None]
+        image = image * (1 - share) + colour * share
+    return np.round(image).astype(np.uint8)
+
+
+def find_dots(image):
+    """Where the dots lie in an RGB picture, `(5, 2)` in [0, 1] of its sides in the order of COLOURS; NaN for one that is not in it."""
+    height, width = image.shape[:2]
+    pixels = image.reshape(-1, 3).astype(np.float32)
+    bright = pixels.max(1)
+    hue = pixels / np.maximum(bright, 1)[:, None]
+    nearest = np.linalg.norm(hue[:, None] - COLOURS / 255, axis=-1)
+    own = nearest.argmin(1)
+    weight = np.where((bright > 110) & (nearest.min(1) < 0.6), bright - 100, 0)
+    y, x = np.divmod(np.arange(height * width), width)
+    dots = np.full((5, 2), np.nan, np.float32)
+    for i in range(5):
+        mine = weight * (own == i)
+        if mine.sum():
+            dots[i] = ((x + 0.5) * mine).sum() / mine.sum() / width, ((y + 0.5) * mine).sum() / mine.sum() / height
+    return dots
+
+
+def example(split, i):
+    """The picture `i` of a split; each seventh of the training part lacks something."""
+    rng = np.random.default_rng([sorted(COUNTS).index(split), i])
+    shape = (MEAN_SHAPE - 0.5) * rng.uniform(0.65, 1.0) + 0.5 + rng.uniform(-0.12, 0.12, 2)
+    landmarks_px = np.float32(shape * FRAME)
+    labels = np.int8([rng.integers(2), rng.integers(2), rng.integers(3)])
+    image = picture(landmarks_px, bright=labels[0], big_dots=labels[1], bar=labels[2])
+    if split == "train" and i % 7 == 0:
+        landmarks_px = landmarks_px.copy()
+        landmarks_px[i % 5 :] = np.nan
+        labels[i % 3] = -1
+    _, png = cv2.imencode(".png", image[..., ::-1])
+    return Example(f"{split}_{i:03d}", png.tobytes(), FRAME, {"landmarks": landmarks_px, "attributes": labels})
+
+
+class Tiny(FaceBuilder):
+    """Dots for tests."""
+
+    name = "tiny"
+    tasks = TASKS
+    licence = "anything goes"
+
+    def splits(self):
+        return {split: [example(split, i) for i in range(count)] for split, count in COUNTS.items()}
+
+
+class TinyPoints(FaceBuilder):
+    """The same pictures with another description: fewer labels."""
+
+    name = "tinypoints"
+    tasks = (POINTS, Attributes(labels=LABELS.labels[:1]))
+    licence = "anything goes"
+
+    def splits(self):
+        few = {split: [example(split, i) for i in range(1, 5)] for split in COUNTS}
+        return {split: [e._replace(targets=e.targets | {"attributes": e.targets["attributes"][:1]}) for e in few[split]] for split in few}
