@@ -207,7 +207,9 @@ def test_only_one_process_prepares(source, tmp_path, capsys):
 FULL = [
     OSError(28, "No space left on device"),
     # as TFDS wraps what ArrayRecord raised on a full tmpfs
-    RuntimeError('Failed to finalize writing of split "train": write() failed: No space left on device; writing x; Could not submit chunk: 1'),
+    RuntimeError(
+        'Failed to finalize writing of split "train": write() failed: No space left on device; writing x; Could not submit chunk: 1'
+    ),
 ]
 
 
@@ -224,7 +226,10 @@ def test_full_disk(error, source, tmp_path, capsys, monkeypatch):
 def test_really_full_disk(source, tmp_path, capsys):
     small = tmp_path / "small"
     small.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", small], check=False, capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", small], check=False, capture_output=True).returncode
+    ):
         pytest.skip("mounting a small tmpfs needs root")
     try:
         message = refusal(["celeba", "--source", source, "--data-dir", small], capsys)
@@ -247,7 +252,9 @@ def test_damaged_folder(damage, source, tmp_path, capsys):
     data = tmp_path / "data"
     folder = prepare("celeba", data, source=source)
     records = next(folder.glob("*train*"))
-    for path in {"no info": [folder / "dataset_info.json"], "no records": [records], "no metadata": [folder / "metadata.json"]}.get(damage, []):
+    for path in {"no info": [folder / "dataset_info.json"], "no records": [records], "no metadata": [folder / "metadata.json"]}.get(
+        damage, []
+    ):
         path.unlink()
     if damage == "cut records":
         records.write_bytes(records.read_bytes()[:-5000])
@@ -256,7 +263,7 @@ def test_damaged_folder(damage, source, tmp_path, capsys):
             path.unlink()
     with pytest.raises(UserError, match="damaged one .*; delete it and prepare it again"):
         open_prepared("celeba", data).targets("train")
-    if damage != "cut records":
+    if damage != "cut records":  # preparing does not read them
         assert "damaged" in refusal(["celeba", "--source", source, "--data-dir", data], capsys)
 
 

@@ -72,7 +72,18 @@ def test_a_face_depends_only_on_seed_and_index():
     assert (points.shape, points.dtype, attributes.shape, attributes.dtype) == ((5, 2), np.float32, (40,), np.int8)
 
 
-GOLDEN = {}
+GOLDEN = {  # index: attributes, points in pixels, means of 3 x 3 blocks of the grey picture
+    0: (
+        "0011000000010100000111001000000110000001",
+        [67.76, 109.18, 108.15, 112.29, 91.94, 139.01, 64.69, 149.27, 106.7, 152.51],
+        [144.5, 103.4, 89.5, 144.0, 104.4, 101.4, 179.4, 115.2, 122.7],
+    ),
+    7: (
+        "0000001000010000000010001000000000000101",
+        [70.11, 113.52, 106.45, 112.0, 97.07, 139.92, 75.94, 158.17, 104.89, 153.01],
+        [64.7, 75.6, 67.3, 79.2, 130.5, 70.4, 89.9, 127.0, 81.0],
+    ),
+}
 
 
 @pytest.mark.parametrize("index", GOLDEN)

@@ -37,7 +37,13 @@ class Prepared:
         """Records of a split by index: `name` and `image` bytes (JPEG or PNG), `size` int32 (width, height), a task's array each."""
         if split not in self.counts:
             raise UserError(f"{self.folder}: expected one of the splits {', '.join(self.counts)}, got '{split}'; check the name")
-        return self._builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        try:
+            records = self._builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+            for last in np.cumsum(self._builder.info.splits[split].shard_lengths):
+                records[last - 1]  # opens each file, which shows a cut-off one now and not in mid-training
+        except Exception as error:  # ArrayRecord raises RuntimeError
+            raise _damaged(self.folder, error) from None
+        return records
 
     def targets(self, split: str) -> dict[str, np.ndarray]:
         """All targets of a split, stacked by task name, without decoding a picture.
@@ -81,9 +87,11 @@ def open_prepared(name: str, data_dir: Path) -> Prepared:
             raise FileNotFoundError(f"{missing[0]} is missing")
         counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     except Exception as error:  # TFDS raises many kinds on a folder that is not whole
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{folder}: expected a whole prepared data set, got a damaged one ({reason[:200]}); delete it and prepare it again"
-        ) from None
+        raise _damaged(folder, error) from None
     licence = builder.info.redistribution_info.license if builder.info.redistribution_info else ""
     return Prepared(name, folder, tasks, licence, dict(metadata.get("origin") or {}), counts, builder)
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return UserError(f"{folder}: expected a whole prepared data set, got a damaged one ({reason}); delete it and prepare it again")

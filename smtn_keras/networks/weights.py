@@ -61,6 +61,8 @@ def copy_layers(source: keras.Model, target: keras.Model, names: dict[str, str])
     theirs = {layer.name: layer for layer in source.layers}
     for ours, name in names.items():
         layer = target.get_layer(ours)
+        if not layer.weights:
+            continue
         shapes = [tuple(w.shape) for w in layer.weights]
         found = [tuple(w.shape) for w in theirs[name].weights] if name in theirs else []
         if shapes != found:
