@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None):
         evaluate(settings)
 
 
-def evaluate(settings: EvaluateConfig) -> dict:
+def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     """Measures a run, prints the table and writes `metrics.json`.
 
     Returns:
@@ -58,7 +58,8 @@ def evaluate(settings: EvaluateConfig) -> dict:
         task.name: {"metrics": task_metrics(task, outputs[task.name], truth), "floor": floor_metrics(task, train, truth)} for task in run.tasks
     }
     runs.update_metrics(Path(settings.run), f"{data.name}/{settings.split}", result)
-    print(table(result))
+    if not quiet:
+        print(table(result))
     print(f"written: {Path(settings.run) / 'metrics.json'}")
     return result
 

@@ -48,11 +48,11 @@ def fit(config: Config) -> Path:
     import keras
 
     from .data.pipeline import evaluation_batches, training_batches
-    from .data.prepared import open_prepared
+    from .data.prepared import open_prepared, prepared_folder
+    from .prepare import prepare
 
-    if config.data.data == "synthetic":  # drawn by the package itself, so nobody has to ask for it
-        from .prepare import prepare
-
+    # drawn by the package itself, so nobody has to ask for it
+    if config.data.data == "synthetic" and not prepared_folder("synthetic", config.data.data_dir).exists():
         prepare("synthetic", config.data.data_dir)
     data = open_prepared(config.data.data, config.data.data_dir)
 

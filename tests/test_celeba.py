@@ -241,6 +241,18 @@ def test_tfds_folder_of_something_else(tmp_path):
     assert "expected TFDS's" in refusal(tmp_path / "ours" / "celeba" / "1.0.0", tmp_path)
 
 
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_cut_or_missing_tfds_records(file_format, tmp_path):
+    make_celeba(tmp_path, file_format)
+    folder = tmp_path / "celeb_a" / "2.1.0"
+    records = next(folder.glob("*validation*"))
+    records.write_bytes(records.read_bytes()[:-3000])
+    message = refusal(folder, tmp_path, read_pictures=True)
+    assert "celeb_a" in message and "cannot read" in message
+    records.unlink()
+    assert "celeb_a" in refusal(folder, tmp_path, read_pictures=True)
+
+
 def _made(tmp_path: Path) -> Path:
     make_celeba(tmp_path / "celeba")
     return tmp_path / "celeba"

@@ -261,7 +261,7 @@ def test_damaged_folder(damage, source, tmp_path, capsys):
     if damage == "nothing":
         for path in folder.iterdir():
             path.unlink()
-    with pytest.raises(UserError, match="damaged one .*; delete it and prepare it again"):
+    with pytest.raises(UserError, match=r"damaged one .*; delete it and prepare it again"):
         open_prepared("celeba", data).targets("train")
     if damage != "cut records":  # preparing does not read them
         assert "damaged" in refusal(["celeba", "--source", source, "--data-dir", data], capsys)

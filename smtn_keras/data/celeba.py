@@ -155,11 +155,15 @@ class TfdsExamples:
             labels = np.array([record["attributes"][key] for key in ATTRIBUTES], np.int8)
             yield Example(name, image, size, {"landmarks": landmarks, "attributes": labels})
 
-    def _records(self):
+    def _records(self) -> Iterator[dict]:
         decoders = {"image": tfds.decode.SkipDecoding()}
-        if self._builder.info.file_format.value == "array_record":
-            return self._builder.as_data_source(split=self._split, decoders=decoders)
-        return tfds.as_numpy(self._builder.as_dataset(split=self._split, decoders=decoders))
+        try:
+            if self._builder.info.file_format.value == "array_record":
+                yield from self._builder.as_data_source(split=self._split, decoders=decoders)
+            else:
+                yield from tfds.as_numpy(self._builder.as_dataset(split=self._split, decoders=decoders))
+        except Exception as error:  # TFDS, TensorFlow and ArrayRecord each raise their own
+            raise _unreadable(self._builder.data_dir, error) from None
 
 
 def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
@@ -168,10 +172,7 @@ def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
         features = builder.info.features
         landmarks, attributes = set(features["landmarks"]), set(features["attributes"])
     except Exception as error:  # TFDS raises many kinds on a damaged or foreign folder
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{source}: expected TFDS's prepared celeb_a, got a folder it cannot read ({reason[0][:200]}); prepare it again"
-        ) from None
+        raise _unreadable(source, error) from None
     if landmarks != set(_COORDINATES) or attributes != set(ATTRIBUTES):
         raise UserError(
             f"{source}: expected TFDS's celeb_a with its 10 coordinates and 40 attributes, got '{builder.name}'; name another folder"
@@ -180,3 +181,8 @@ def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
             raise UserError(f"{source}: expected a {split} part, got none; prepare celeb_a again")
     return {split: TfdsExamples(builder, split) for split in SPLITS}
+
+
+def _unreadable(source: Path | str, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return UserError(f"{source}: expected TFDS's prepared celeb_a, got a folder it cannot read ({reason}); prepare it again")

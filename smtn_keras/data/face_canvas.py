@@ -1,7 +1,8 @@
 """A small antialiased canvas for the synthetic faces: fills, lines, soft patches and smooth curves.
 
 Points are `(n, 2)` float arrays, x then y, in pixels of the canvas; colours are RGB triples in [0, 255].
-Drawing is in fixed point (1/16 pixel) and blending in integers, so that a picture is the same on every machine.
+Drawing is in fixed point (1/16 pixel) and blending in integers, so that a picture is the same on every machine,
+save that OpenCV with and without Intel's IPP rounds blurs and resizes apart: by 2 levels at most, in 0.3 % of the values.
 """
 
 import functools

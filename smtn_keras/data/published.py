@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -175,7 +176,7 @@ class Pictures:
             return read_file(self.path / name, str(self.path / name))
         try:
             return self._zip.read(self._members[name])
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
             raise UserError(f"{self.path}: expected to read {name} in this zip, got '{error}'; download the zip again") from None
 
 

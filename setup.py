@@ -1,0 +1,46 @@
+"""Installs smtn_keras: `pip install .`"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "smtn_keras/__init__.py").read_text())[1]
+
+# Lower bounds are the versions that the tests ran with; there are no upper bounds because none is known to be needed.
+REQUIRES = [
+    "tensorflow>=2.21",  # the default backend, and the exports
+    "keras>=3.15",
+    "tensorflow-datasets>=4.9.10",
+    "array_record>=0.8.3",  # the files of prepared data sets
+    "grain>=0.2.18",  # reading them
+    "ai-edge-litert>=2.3",  # running .tflite files
+    "numpy>=2.4",
+    "opencv-python-headless>=5.0",  # decoding, warping and drawing pictures
+    "pillow>=12",  # the unusual picture files
+    "matplotlib>=3.11",
+    "tensorboardX>=2.6.5",  # TensorBoard's events without TensorFlow
+    "tyro>=1.0.17",  # command lines from dataclasses
+]
+DETECT = ["mtcnn>=1.0", "tensorflow>=2.21"]  # a face detector that ships its weights
+JAX = ["jax>=0.10.2"]
+EXTRAS = {
+    "detect": DETECT,
+    "jax": JAX,
+    "test": [*DETECT, *JAX, "pytest>=9.2", "scikit-image>=0.26", "ruff>=0.17"],  # scikit-image: a public-domain photo
+}
+
+setup(
+    name="smtn_keras",
+    version=VERSION,
+    description="Separation Multi-task Networks: five landmarks and forty attributes of a face at once",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["smtn_keras", "smtn_keras.*"]),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
