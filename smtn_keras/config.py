@@ -76,10 +76,14 @@ class NetworkConfig:
 
     def __post_init__(self):
         if self.image_size < 16 or self.image_size % 16:
-            raise UserError(f"--image-size: expected a multiple of 16, got {self.image_size}; try {max(16, round(self.image_size / 16) * 16)}")
+            raise UserError(
+                f"--image-size: expected a multiple of 16, got {self.image_size}; try {max(16, round(self.image_size / 16) * 16)}"
+            )
         _check_range("--width", self.width, 0.03, 4)
         if self.init == "imagenet" and self.width != 1:
-            raise UserError(f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init")
+            raise UserError(
+                f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init"
+            )
         if self.weights and self.init != "imagenet":
             raise UserError(f"--weights: expected --init imagenet beside it, got --init {self.init}; add --init imagenet")
 
@@ -154,12 +158,16 @@ class Config:
         network = self.network
         if self.stage == 1:
             if network.branch == "input":
-                raise UserError("--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1; hard sharing has no task stack beside the input")
+                raise UserError(
+                    "--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1; hard sharing has no task stack beside the input"
+                )
             if network.init == "stage1":
                 raise UserError("--init stage1: expected scratch or imagenet in stage 1; there is no run before it")
         else:
             if network.branch == "end":
-                raise UserError("--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2; a task stack that begins at the end has no layer")
+                raise UserError(
+                    "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2; a task stack that begins at the end has no layer"
+                )
             if network.fusion == "concat" and network.init not in ("scratch", None):
                 raise UserError(
                     f"--fusion concat --init {network.init}: concatenation doubles the input channels of every task layer, so pretrained weights do "
@@ -193,7 +201,9 @@ class Config:
             parts = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}
             return cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
         except (TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise UserError(f"{name}: expected a configuration written by smtn_keras.fit, got something else ({error}); train the run again") from None
+            raise UserError(
+                f"{name}: expected a configuration written by smtn_keras.fit, got something else ({error}); train the run again"
+            ) from None
 
 
 def preset(name: str, stage: int) -> Config:

@@ -62,7 +62,9 @@ def demo(settings: DemoConfig) -> Path:
     results = {}
     for stage in (1, 2):
         run = str(out / f"stage{stage}")
-        _say(f"{1 + stage}/6 train stage {stage}: {'hard sharing' if stage == 1 else 'that stack frozen, a task stack for each task beside it'}")
+        _say(
+            f"{1 + stage}/6 train stage {stage}: {'hard sharing' if stage == 1 else 'that stack frozen, a task stack for each task beside it'}"
+        )
         config = preset("demo", stage).with_(data={"data_dir": data_dir}, run={"run": run, "runs": str(out)})
         if settings.epochs:
             config = config.with_(training={"epochs": settings.epochs})

@@ -49,13 +49,16 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     run = runs.load(settings.run)
     data = open_prepared(settings.data or run.config.data.data, settings.data_dir or run.config.data.data_dir)
     if data.tasks != run.tasks:
-        raise UserError(f"{settings.run}: expected data with the tasks the run was trained on ('{run.config.data.data}'), got '{data.name}'; name another --data")
+        raise UserError(
+            f"{settings.run}: expected data with the tasks the run was trained on ('{run.config.data.data}'), got '{data.name}'; name another --data"
+        )
 
     train, truth = data.targets("train"), data.targets(settings.split)
     batches, steps = evaluation_batches(data, settings.split, run.config.network.image_size, settings.batch_size)
     outputs = run.model.predict(batches.map(lambda batch: batch[0]), steps=steps, verbose="auto" if sys.stderr.isatty() else 0)
     result = {
-        task.name: {"metrics": task_metrics(task, outputs[task.name], truth), "floor": floor_metrics(task, train, truth)} for task in run.tasks
+        task.name: {"metrics": task_metrics(task, outputs[task.name], truth), "floor": floor_metrics(task, train, truth)}
+        for task in run.tasks
     }
     runs.update_metrics(Path(settings.run), f"{data.name}/{settings.split}", result)
     if not quiet:

@@ -169,7 +169,9 @@ def _check_parity(answers: dict, tasks, frame_size, what: str):
             if not largest <= limit:
                 worst.append(f"{task.name} of {name} by {largest:.4f} {unit}")
     if worst:
-        raise UserError(f"expected all formats to answer alike, but they differ: {'; '.join(worst)}; nothing was exported, please report it with the run's config.json")
+        raise UserError(
+            f"expected all formats to answer alike, but they differ: {'; '.join(worst)}; nothing was exported, please report it with the run's config.json"
+        )
 
 
 if __name__ == "__main__":

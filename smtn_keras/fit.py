@@ -79,7 +79,9 @@ def fit(config: Config) -> Path:
     validation, validation_steps = evaluation_batches(data, "validation", config.network.image_size)
     keeper = run_keeper(folder, data.tasks, done)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    print(f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}")
+    print(
+        f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}"
+    )
     model.fit(
         train,
         steps_per_epoch=steps,
@@ -145,14 +147,20 @@ def _load_stage1(config: Config, data):
     folder = Path(config.run.from_run)
     theirs = read_config(folder)
     if theirs.stage != 1 or theirs.network.branch != "end":
-        raise UserError(f"{folder}: expected a stage-1 run with --branch end, got stage {theirs.stage} with --branch {theirs.network.branch}; name another --from")
+        raise UserError(
+            f"{folder}: expected a stage-1 run with --branch end, got stage {theirs.stage} with --branch {theirs.network.branch}; name another --from"
+        )
     if runs.read_tasks(folder) != data.tasks:
-        raise UserError(f"{folder}: expected a stage-1 run with the tasks of '{data.name}', got those of '{theirs.data.data}'; name another --from")
+        raise UserError(
+            f"{folder}: expected a stage-1 run with the tasks of '{data.name}', got those of '{theirs.data.data}'; name another --from"
+        )
     for field in BACKBONE:
         ours, other = getattr(config.network, field), getattr(theirs.network, field)
         if ours != other:
             flag = f"--{field.replace('_', '-')}"
-            raise UserError(f"{folder}: expected a stage-1 run with {flag} {ours}, got {flag} {other}; leave {flag} out to take the run's, or name another --from")
+            raise UserError(
+                f"{folder}: expected a stage-1 run with {flag} {ours}, got {flag} {other}; leave {flag} out to take the run's, or name another --from"
+            )
     policy = keras.config.dtype_policy()
     model = runs.load(folder).model
     keras.config.set_dtype_policy(policy)
@@ -189,7 +197,9 @@ def _load_last(folder: Path):
     try:
         return keras.models.load_model(file)
     except Exception as error:
-        raise UserError(f"{file}: expected the weights and optimizer of the run's last epoch, got {type(error).__name__}; start the run anew") from None
+        raise UserError(
+            f"{file}: expected the weights and optimizer of the run's last epoch, got {type(error).__name__}; start the run anew"
+        ) from None
 
 
 def run_keeper(folder: Path, tasks, done: int):
@@ -220,7 +230,13 @@ def run_keeper(folder: Path, tasks, done: int):
             # one number to choose the epoch by: the mean of the tasks' headline metrics on the validation part
             score = sum(logs[name] for name in headlines) / len(headlines)
             best = max((row["val_score"] for row in self.rows), default=-1.0)
-            row = {"epoch": epoch + 1, "learning_rate": float(self.model.optimizer.learning_rate), **logs, "val_score": score, "seconds": time.monotonic() - self.began}
+            row = {
+                "epoch": epoch + 1,
+                "learning_rate": float(self.model.optimizer.learning_rate),
+                **logs,
+                "val_score": score,
+                "seconds": time.monotonic() - self.began,
+            }
             self._save("last.keras")
             if score > best:
                 self._save("best.keras")

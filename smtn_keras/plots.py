@@ -29,7 +29,10 @@ def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int =
         axis.imshow(picture)
         axis.scatter(*np.asarray(truth).T, s=14, c=TRUTH, linewidths=0)
         axis.scatter(*np.asarray(prediction).T, s=8, c=PREDICTION, linewidths=0)
-    dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=label) for colour, label in ((TRUTH, "truth"), (PREDICTION, "prediction"))]
+    dots = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=label)
+        for colour, label in ((TRUTH, "truth"), (PREDICTION, "prediction"))
+    ]
     figure.legend(handles=dots, loc="outside lower center", ncols=2, frameon=False)
     if title:
         figure.suptitle(title)

@@ -60,7 +60,9 @@ def predict(settings: PredictConfig) -> int:
             photo = read_image(name)
             faces = find(photo, predictor, detector)
             if not faces:
-                raise UserError(f"{name}: expected a face, found none; use a picture with a larger, upright face, or --no-detect for a face crop")
+                raise UserError(
+                    f"{name}: expected a face, found none; use a picture with a larger, upright face, or --no-detect for a face crop"
+                )
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
@@ -121,7 +123,9 @@ def _training_frame(photo: np.ndarray, keypoints: dict, predictor) -> tuple[np.n
     names = {"left_mouth": "mouth_left", "right_mouth": "mouth_right"}  # MTCNN's words
     common = [point for point in task.points if names.get(point, point) in keypoints]
     if len(common) < 2:
-        raise UserError(f"expected a model with points that a face detector knows ({', '.join(keypoints)}), got {', '.join(task.points)}; add --no-detect")
+        raise UserError(
+            f"expected a model with points that a face detector knows ({', '.join(keypoints)}), got {', '.join(task.points)}; add --no-detect"
+        )
     here = np.float64([keypoints[names.get(point, point)] for point in common])
     there = np.float64([mean[point] for point in common])
     matrix, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.LMEDS)
@@ -140,7 +144,9 @@ def _detector():
     try:
         from mtcnn import MTCNN
     except ImportError:
-        raise UserError("expected the face detector mtcnn, which is not installed; run: pip install 'smtn_keras[detect]', or add --no-detect for face crops") from None
+        raise UserError(
+            "expected the face detector mtcnn, which is not installed; run: pip install 'smtn_keras[detect]', or add --no-detect for face crops"
+        ) from None
     return MTCNN()
 
 

@@ -121,7 +121,9 @@ def _card(folder: Path) -> tuple[tuple[Task, ...], dict]:
         card = json.loads(file.read_text())["data"]
         return tasks_from_json(card["tasks"]), card
     except FileNotFoundError:
-        raise UserError(f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export") from None
+        raise UserError(
+            f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export"
+        ) from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise _damaged(file, f"a {CARD} written by smtn_keras.export", error) from None
 

@@ -48,7 +48,9 @@ def report(folders: tuple[str, ...], split: str = "test") -> str:
         data = config.data.data
         result = runs.read_metrics(Path(folder)).get(f"{data}/{split}")
         if result is None:
-            raise UserError(f"{folder}: expected metrics of {data}/{split}, found none; run: python -m smtn_keras.evaluate --run {folder} --split {split}")
+            raise UserError(
+                f"{folder}: expected metrics of {data}/{split}, found none; run: python -m smtn_keras.evaluate --run {folder} --split {split}"
+            )
         rows.setdefault(data, []).append((Path(folder), config, tasks, result))
 
     blocks = []
@@ -56,7 +58,12 @@ def report(folders: tuple[str, ...], split: str = "test") -> str:
         tasks = measured[0][2]
         columns = [cell for task in tasks for cell in (_landmark_cells if isinstance(task, Landmarks) else _attribute_cells)(task)]
         head = ["network", "parameters", *(name for name, _ in columns), "epochs", "minutes", "seed"]
-        lines = [f"**{data}**, {split} part ({_samples(measured[0][3])} images), percent", "", _row(head), _row(["---", *["---:"] * (len(head) - 1)])]
+        lines = [
+            f"**{data}**, {split} part ({_samples(measured[0][3])} images), percent",
+            "",
+            _row(head),
+            _row(["---", *["---:"] * (len(head) - 1)]),
+        ]
         for folder, config, _, result in measured:
             history = runs.read_history(folder)
             minutes = sum(row["seconds"] for row in history) / 60

@@ -40,7 +40,9 @@ def new_folder(config: Config) -> Path:
     if config.run.run:
         folder = Path(config.run.run)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: expected a folder that does not exist yet; add --resume to go on with this run, or name another --run")
+            raise UserError(
+                f"{folder}: expected a folder that does not exist yet; add --resume to go on with this run, or name another --run"
+            )
         return folder
     name = f"{config.data.data}-stage{config.stage}-{config.preset}"
     number = 1
@@ -53,7 +55,10 @@ def start(folder: Path, config: Config, data_card: dict, parameters: int, comput
     """Writes what is known before the first step."""
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
-    write(folder / "environment.json", json.dumps({"parameters": parameters, "compute_dtype": compute_dtype} | _environment(), indent=2) + "\n")
+    write(
+        folder / "environment.json",
+        json.dumps({"parameters": parameters, "compute_dtype": compute_dtype} | _environment(), indent=2) + "\n",
+    )
     write(folder / "config.json", config.to_json())
 
 
@@ -158,7 +163,9 @@ def load_weights(model, file: Path):
         model.load_weights(file)
     except Exception as error:  # zipfile, h5py and Keras each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{file}: expected a .keras file of this run's network, got something else ({reason}); train the run again") from None
+        raise UserError(
+            f"{file}: expected a .keras file of this run's network, got something else ({reason}); train the run again"
+        ) from None
 
 
 def read_parameters(folder: Path) -> int:

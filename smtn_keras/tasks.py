@@ -5,7 +5,6 @@ a landmark as NaN, a label as -1; loss and metrics skip them.
 """
 
 import dataclasses
-from typing import Union
 
 import numpy as np
 
@@ -86,7 +85,9 @@ class Attributes:
     def __post_init__(self):
         kinds = [label.binary for label in self.labels]
         if sorted(kinds, reverse=True) != kinds:
-            raise UserError(f"task '{self.name}': expected binary labels before categorical ones, got {[label.name for label in self.labels]}")
+            raise UserError(
+                f"task '{self.name}': expected binary labels before categorical ones, got {[label.name for label in self.labels]}"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,7 +125,7 @@ class Attributes:
         return np.concatenate([c.astype(np.int8) for c in columns], axis=1)
 
 
-Task = Union[Landmarks, Attributes]
+Task = Landmarks | Attributes
 KINDS = {"landmarks": Landmarks, "attributes": Attributes}
 
 

@@ -32,7 +32,9 @@ def augment(image, targets: dict, tasks: tuple[Task, ...], frame_aspect: float, 
         warp = to_pixel @ matrix @ np.linalg.inv(to_pixel)
         image = cv2.warpAffine(np.ascontiguousarray(image), warp[:2], (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         targets = targets | {
-            task.name: (targets[task.name] @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32) for task in tasks if isinstance(task, Landmarks)
+            task.name: (targets[task.name] @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
+            for task in tasks
+            if isinstance(task, Landmarks)
         }
     if config.colour:
         image = _colour(image, config.colour, rng)

@@ -64,6 +64,8 @@ class SoftArgmax(layers.Layer):
     def call(self, heatmaps):
         _, height, width, points = heatmaps.shape
         weight = ops.softmax(ops.transpose(ops.reshape(heatmaps, (-1, height * width, points)), (0, 2, 1)), axis=-1)
-        y, x = ops.meshgrid((ops.arange(height, dtype="float32") + 0.5) / height, (ops.arange(width, dtype="float32") + 0.5) / width, indexing="ij")
+        y, x = ops.meshgrid(
+            (ops.arange(height, dtype="float32") + 0.5) / height, (ops.arange(width, dtype="float32") + 0.5) / width, indexing="ij"
+        )
         centres = ops.stack([ops.reshape(x, (-1,)), ops.reshape(y, (-1,))], axis=-1)
         return ops.matmul(weight, centres)
