@@ -31,13 +31,13 @@ class DataConfig:
     """The folder into which `smtn_keras.prepare` wrote it."""
     flip: bool = True
     """Mirror half of the training pictures; points and labels change sides."""
-    shift: float = 0.05
+    shift: float = 0.04
     """Move them by up to this share of the frame's sides."""
-    scale: float = 0.08
+    scale: float = 0.04
     """Enlarge or shrink them by up to this share."""
-    rotation: float = 8.0
+    rotation: float = 4.0
     """Turn them by up to this many degrees."""
-    colour: float = 0.2
+    colour: float = 0.1
     """Change brightness, contrast and saturation by up to this share."""
 
     def __post_init__(self):
@@ -106,7 +106,7 @@ class TrainingConfig:
     """AdamW's."""
     landmarks_loss: Literal["mse", "l1"] = "l1"
     """The paper's mean square error, or the mean absolute error."""
-    landmark_scale: float = 10.0
+    landmark_scale: float = 20.0
     """Landmarks in [0, 1] are multiplied by this before their loss (the paper does not say its scale)."""
     landmarks_weight: float = 1.0
     """Weight of the landmarks' loss in the sum."""

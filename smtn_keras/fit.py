@@ -1,6 +1,5 @@
 """Trains a run: `python -m smtn_keras.fit --stage 1`, then `--stage 2`."""
 
-import dataclasses
 import math
 import os
 import time

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import itertools
+import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -13,6 +15,8 @@ from tqdm import tqdm
 
 from ..tasks import Landmarks, Task, tasks_to_json
 from . import VERSION
+
+SHARD = 8192  # samples in one file; TFDS holds one file's in memory
 
 
 class Example(NamedTuple):
@@ -32,11 +36,12 @@ class Example(NamedTuple):
     targets: dict[str, np.ndarray]
 
 
-class FaceBuilder(tfds.core.GeneratorBasedBuilder):
+class FaceBuilder(tfds.core.ShardBasedBuilder):
     """Base of the data sets: a subclass gives `tasks`, a licence and its examples by split.
 
     A prepared folder describes itself: the tasks stand in its metadata, so reading it needs neither
-    the data set's module nor TensorFlow.
+    the data set's module nor TensorFlow. Samples keep the order in which they come: TFDS's shuffling
+    builder holds a split in memory and, above a gigabyte, sorts it on disk with TensorFlow.
 
     Args:
         origin: what the set is made from (a source folder's name, a seed), kept in the metadata so
@@ -92,12 +97,19 @@ class FaceBuilder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(tasks=tasks_to_json(self.tasks), origin=self.origin),
         )
 
-    def _split_generators(self, dl_manager):
+    def _shard_iterators_per_split(self, dl_manager):
         del dl_manager  # nothing is downloaded
-        return {split: self._generate_examples(split, examples) for split, examples in self.splits().items()}
+        return {split: self._shards(split, examples) for split, examples in self.splits().items()}
 
-    def _generate_examples(self, split, examples):
-        total = len(examples) if hasattr(examples, "__len__") else None
-        for example in tqdm(examples, desc=f"{self.name} {split}", total=total, unit=" images"):
+    def _shards(self, split: str, examples: Iterable[Example]) -> list[Callable[[], Iterator[tuple[str, dict]]]]:
+        """What gives the records of each shard; TFDS calls them one after the other."""
+        count = len(examples) if hasattr(examples, "__len__") else None
+        records = self._records(tqdm(examples, desc=f"{self.name} {split}", total=count, unit=" images"))
+        if count is None:
+            return [lambda: records]
+        return [lambda: itertools.islice(records, SHARD)] * math.ceil(count / SHARD)
+
+    def _records(self, examples: Iterable[Example]) -> Iterator[tuple[str, dict]]:
+        for example in examples:
             record = {"name": example.name, "image": io.BytesIO(example.image), "size": np.int32(example.size)}
             yield example.name, record | example.targets
