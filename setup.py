@@ -21,6 +21,7 @@ REQUIRES = [
     "pillow>=12",  # the unusual picture files
     "matplotlib>=3.11",
     "tensorboardX>=2.6.5",  # TensorBoard's events without TensorFlow
+    "tqdm>=4.70",
     "tyro>=1.0.17",  # command lines from dataclasses
 ]
 DETECT = ["mtcnn>=1.0", "tensorflow>=2.21"]  # a face detector that ships its weights

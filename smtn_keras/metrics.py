@@ -59,7 +59,9 @@ class _PointErrors(_MeanOfPresent):
         a, b = self.normaliser_index
         eyes = ops.norm((y_true[:, a] - y_true[:, b]) * frame, axis=-1)[:, None]
         errors = ops.norm((y_true - y_pred) * frame, axis=-1) / eyes
-        return self.of_error(errors), ops.logical_not(ops.isnan(errors))
+        # only the truth decides what counts: a prediction of NaN is an error, not a missing point
+        present = ops.logical_not(ops.any(ops.isnan(y_true), axis=-1)) & (eyes > 0)
+        return self.of_error(errors), present
 
 
 @keras.saving.register_keras_serializable("smtn_keras")
@@ -121,18 +123,18 @@ def landmark_metrics(landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np
     errors = np.linalg.norm(landmarks_unit * sizes[:, None] - truth_px, axis=-1)
     a, b = task.normaliser_index
     eyes = np.linalg.norm(truth_px[:, a] - truth_px[:, b], axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        errors = np.where(eyes[:, None] > 0, errors / eyes[:, None], np.nan)
-    present = ~np.isnan(errors)
-    used = present.any(1)
+    # only the truth decides what counts: a prediction of NaN is a failure, not a missing point
+    present = ~np.isnan(truth_px).any(-1) & (eyes > 0)[:, None]
+    errors = errors / np.where(eyes > 0, eyes, 1)[:, None]
     success = {point: _percent((errors[:, i] <= ALPHA)[present[:, i]]) for i, point in enumerate(task.points)}
-    per_image = np.nanmean(errors[used], axis=1) if used.any() else np.array([])
+    used = present.any(1)
+    per_image = np.where(present, errors, 0).sum(1)[used] / present.sum(1)[used]
     return {
         "samples": int(used.sum()),
         "success_rate": success,
         "success_rate_average": _mean(success.values()),
         "nme": _percent(per_image),
-        "failure_rate": _percent(per_image > ALPHA),
+        "failure_rate": _percent(~(per_image <= ALPHA)),
     }
 
 

@@ -13,3 +13,29 @@ def faces() -> Path:
     if not folder:
         pytest.skip("set SMTN_FACES to the folder of unpacked real faces")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tmp_path_factory) -> Path:
+    """The folder that holds the prepared data sets of tiny.py."""
+    import tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    for builder in (tiny.Tiny, tiny.TinyOther):
+        builder(data_dir=folder).prepare()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """A folder with 120 prepared synthetic faces in data/, and runs of both stages on them in stage1/ and stage2/, measured."""
+    from smtn_keras import evaluate, fit, prepare
+
+    folder = tmp_path_factory.mktemp("drawn")
+    prepare.main(["synthetic", "--samples", "120", "--data-dir", str(folder / "data")])
+    common = ["--data-dir", str(folder / "data"), "--runs", str(folder), "--epochs", "1", "--dtype", "float32"]
+    fit.main(["--stage", "1", "--run", str(folder / "stage1"), "--width", "0.06", "--image-size", "32", *common])
+    fit.main(["--stage", "2", "--run", str(folder / "stage2"), *common])
+    for stage in (1, 2):
+        evaluate.main(["--run", str(folder / f"stage{stage}"), "--split", "test"])
+    return folder

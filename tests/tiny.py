@@ -78,13 +78,16 @@ class Tiny(FaceBuilder):
         return {split: [example(split, i) for i in range(count)] for split, count in COUNTS.items()}
 
 
-class TinyPoints(FaceBuilder):
-    """The same pictures with another description: fewer labels."""
+class TinyOther(FaceBuilder):
+    """A few of the same pictures described by other tasks: one label only."""
 
-    name = "tinypoints"
+    name = "tinyother"
     tasks = (POINTS, Attributes(labels=LABELS.labels[:1]))
     licence = "anything goes"
 
     def splits(self):
-        few = {split: [example(split, i) for i in range(1, 5)] for split in COUNTS}
-        return {split: [e._replace(targets=e.targets | {"attributes": e.targets["attributes"][:1]}) for e in few[split]] for split in few}
+        return {split: [_with_one_label(example(split, i)) for i in range(1, 5)] for split in COUNTS}
+
+
+def _with_one_label(example):
+    return example._replace(targets=example.targets | {"attributes": example.targets["attributes"][:1]})

@@ -56,6 +56,7 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
     homepage = ""
 
     def __init__(self, *, origin: dict | None = None, **kwargs):
+        self._bars = contextlib.ExitStack()
         self.origin = origin or {}  # before TFDS's own, which calls _info
         kwargs.setdefault("file_format", "array_record")
         super().__init__(**kwargs)
@@ -72,7 +73,8 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
         tfds.disable_progress_bar()  # TFDS's bars lack the total; ours has it
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         # TFDS makes a folder for downloads and prints of downloading, though there are none.
-        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
+        # Closing the bars keeps an error message off their line.
+        with self._bars, tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
             self.download_and_prepare(download_dir=downloads, download_config=config)
         return Path(self.data_dir)
 
@@ -103,13 +105,13 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
 
     def _shards(self, split: str, examples: Iterable[Example]) -> list[Callable[[], Iterator[tuple[str, dict]]]]:
         """What gives the records of each shard; TFDS calls them one after the other."""
-        count = len(examples) if hasattr(examples, "__len__") else None
-        records = self._records(tqdm(examples, desc=f"{self.name} {split}", total=count, unit=" images"))
-        if count is None:
+        records = self._records(split, examples)
+        if not hasattr(examples, "__len__"):
             return [lambda: records]
-        return [lambda: itertools.islice(records, SHARD)] * math.ceil(count / SHARD)
+        return [lambda: itertools.islice(records, SHARD)] * math.ceil(len(examples) / SHARD)
 
-    def _records(self, examples: Iterable[Example]) -> Iterator[tuple[str, dict]]:
-        for example in examples:
+    def _records(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, dict]]:
+        total = len(examples) if hasattr(examples, "__len__") else None
+        for example in self._bars.enter_context(tqdm(examples, desc=f"{self.name} {split}", total=total, unit=" images")):
             record = {"name": example.name, "image": io.BytesIO(example.image), "size": np.int32(example.size)}
             yield example.name, record | example.targets

@@ -1,0 +1,107 @@
+"""Exports answer like the run, and say what they are."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from smtn_keras import export
+from smtn_keras.data.synthetic import draw_face
+from smtn_keras.errors import UserError
+from smtn_keras.predictor import load_predictor
+
+
+@pytest.fixture(scope="session")
+def exported(drawn):
+    export.main(["--run", str(drawn / "stage2"), "--out", str(drawn / "exported" / "small")])
+    return drawn / "exported" / "small"
+
+
+def test_signature_has_fixed_batch_names_and_builtin_operations_only(exported):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # no delegate and no Flex: operations other than built-in ones would not load
+    interpreter = Interpreter(str(exported / "model.tflite"), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    signature = interpreter.get_signature_list()["serving_default"]
+    assert signature["inputs"] == ["image"]
+    assert sorted(signature["outputs"]) == ["attributes", "landmarks"]
+    runner = interpreter.get_signature_runner("serving_default")
+    assert runner.get_input_details()["image"]["shape"].tolist() == [1, 32, 32, 3]
+    assert not [op["op_name"] for op in interpreter._get_ops_details() if op["op_name"].startswith("Flex")]
+
+
+def test_saved_model_takes_any_batch_and_gives_probabilities(exported):
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(exported / "saved_model")).signatures["serving_default"]
+    answer = signature(image=tf.zeros((3, 32, 32, 3)))
+    assert answer["landmarks"].shape == (3, 5, 2)
+    assert answer["landmarks"].dtype == answer["attributes"].dtype == tf.float32
+    attributes = answer["attributes"].numpy()
+    assert attributes.shape == (3, 40)
+    assert (attributes > 0).all()
+    assert (attributes < 1).all()
+
+
+def test_all_formats_answer_like_the_run(drawn, exported):
+    faces = [draw_face(seed=5, index=i)[0] for i in range(4)]
+    of_run = load_predictor(drawn / "stage2")(faces)
+    for path in (exported, exported / "saved_model", exported / "model.tflite"):
+        answer = load_predictor(path)(faces)
+        for name in ("landmarks", "attributes"):
+            np.testing.assert_allclose(answer[name], of_run[name], atol=1e-4, err_msg=str(path))
+    assert np.ptp(of_run["landmarks"], axis=0).max() > 1e-6, "the answer must depend on the picture"
+
+
+def test_card_names_what_the_outputs_mean(exported):
+    card = json.loads((exported / "model.json").read_text())
+    assert card["outputs"]["landmarks"]["names"] == ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"]
+    assert card["outputs"]["attributes"]["names"][20] == "Male"
+    assert card["input"]["shape"] == [1, 32, 32, 3]
+    assert card["data"]["licence"] == "CC0-1.0"
+    assert card["data"]["frame"]["size"] == [178, 218]
+    assert "synthetic/test" in card["metrics"]
+
+
+def test_parity_is_enforced():
+    from smtn_keras.data.celeba import FIVE_POINTS
+
+    same = {"landmarks": np.zeros((2, 5, 2))}
+    export._check_parity({"run": same, "LiteRT": same}, (FIVE_POINTS,), [178, 218], "two pictures")
+    # 0.001 of 218 px is 0.218 px, more than the 0.05 px allowed; NaN is never alike
+    for wrong in (0.001, np.nan):
+        with pytest.raises(UserError, match="landmarks of LiteRT"):
+            export._check_parity({"run": same, "LiteRT": {"landmarks": np.full((2, 5, 2), wrong)}}, (FIVE_POINTS,), [178, 218], "two pictures")
+
+
+def test_a_failed_export_leaves_nothing(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TOLERANCE_PX", -1)
+    with pytest.raises(UserError, match="nothing was exported"):
+        export.export(export.ExportConfig(run=str(drawn / "stage1"), out=str(tmp_path / "out")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_kept(exported, drawn, capsys):
+    before = (exported / "model.json").read_text()
+    with pytest.raises(SystemExit) as end:
+        export.main(["--run", str(drawn / "stage1"), "--out", str(exported)])
+    assert end.value.code == 2
+    assert "does not exist yet" in capsys.readouterr().err
+    assert (exported / "model.json").read_text() == before
+
+
+@pytest.mark.parametrize("what", ["model.tflite", "saved_model/saved_model.pb", "model.json"])
+def test_a_damaged_file_is_one_sentence(exported, tmp_path, what):
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    (copy / what).write_bytes(b"not this")
+    path = {"model.tflite": copy / "model.tflite", "model.json": copy, "saved_model/saved_model.pb": copy / "saved_model"}[what]
+    with pytest.raises(UserError, match="damaged or different file"):
+        load_predictor(path)
+
+
+def test_what_is_no_model_is_said_so(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError, match="expected a run folder, an exported folder"):
+            load_predictor(path)

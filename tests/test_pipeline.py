@@ -1,0 +1,272 @@
+"""Batches: points stay on the dots of the pictures, and a seed decides everything."""
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+from smtn_keras.config import Config, DataConfig, NetworkConfig, TrainingConfig
+from smtn_keras.data.augment import augment
+from smtn_keras.data.pipeline import evaluation_batches, resize, training_batches
+from smtn_keras.data.prepared import open_prepared
+from smtn_keras.errors import UserError
+
+NOTHING = {"flip": False, "shift": 0, "scale": 0, "rotation": 0, "colour": 0}
+SIZE = 64
+ASPECT = tiny.FRAME[1] / tiny.FRAME[0]
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_dir):
+    return open_prepared("tiny", tiny_dir)
+
+
+def settings(batch_size=16, seed=0, **data):
+    return Config(data=DataConfig(**data), network=NetworkConfig(image_size=SIZE), training=TrainingConfig(batch_size=batch_size, seed=seed))
+
+
+def batches(prepared, count, start_step=0, **kwargs):
+    """The next batches of a training as `(images, targets)`."""
+    dataset, _ = training_batches(prepared, settings(**kwargs), start_step)
+    stream = iter(dataset)
+    return [next(stream) for _ in range(count)]
+
+
+def assert_equal(batch, other):
+    np.testing.assert_array_equal(batch[0], other[0])
+    assert batch[1].keys() == other[1].keys() == {"landmarks", "attributes"}
+    for task, values in batch[1].items():
+        np.testing.assert_array_equal(values, other[1][task])
+
+
+def off_by_px(image, landmarks_unit):
+    """How far the landmarks lie from the dots, in pixels of the picture; NaN for a landmark that is missing or outside."""
+    inside = (landmarks_unit > 0.06).all(1) & (landmarks_unit < 0.94).all(1)  # a dot at the border is cut off
+    off = np.linalg.norm((tiny.find_dots(image) - landmarks_unit) * image.shape[0], axis=1)
+    return np.where(inside, off, np.nan)
+
+
+def one(index=1, split="train"):
+    """A picture at the network's size and its targets."""
+    example = tiny.example(split, index)
+    image = cv2.imdecode(np.frombuffer(example.image, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    landmarks_unit = example.targets["landmarks"] / np.float32(tiny.FRAME)
+    return resize(np.ascontiguousarray(image), SIZE), example.targets | {"landmarks": landmarks_unit}
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_evaluation_reads_every_sample_in_order(prepared, split):
+    dataset, steps = evaluation_batches(prepared, split, SIZE, batch_size=8)
+    read = list(dataset)
+    count = tiny.COUNTS[split]
+    assert len(read) == steps == -(-count // 8)
+    assert [len(images) for images, _ in read] == [8] * (count // 8) + [count % 8] * bool(count % 8)
+    truth = prepared.targets(split)
+    np.testing.assert_allclose(
+        np.concatenate([targets["landmarks"] for _, targets in read]), truth["landmarks"] / np.float32(tiny.FRAME), rtol=1e-6
+    )
+    np.testing.assert_array_equal(np.concatenate([targets["attributes"] for _, targets in read]), truth["attributes"])
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(prepared):
+    one_by_one, all_at_once = (
+        np.concatenate([images for images, _ in evaluation_batches(prepared, "test", SIZE, batch_size)[0]]) for batch_size in (1, 100)
+    )
+    np.testing.assert_array_equal(one_by_one, all_at_once)
+
+
+def test_resizing_moves_x_and_y_apart(prepared):
+    ((images, targets),) = evaluation_batches(prepared, "validation", SIZE)[0]
+    assert images.shape == (21, SIZE, SIZE, 3)
+    assert (images.dtype, targets["landmarks"].dtype, targets["attributes"].dtype) == (np.uint8, np.float32, np.int8)
+    off = [off_by_px(image, points) for image, points in zip(images, targets["landmarks"], strict=True)]
+    assert np.nanmax(off) < 1
+    assert np.isfinite(off).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [32, 160])
+def test_resizing_keeps_points_on_dots_when_shrinking_and_when_enlarging(size):
+    example = tiny.example("test", 0)
+    image = cv2.imdecode(np.frombuffer(example.image, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    small = resize(np.ascontiguousarray(image), size)
+    assert small.shape == (size, size, 3)
+    assert np.nanmax(off_by_px(small, example.targets["landmarks"] / tiny.FRAME)) < 1
+
+
+def test_colours_are_rgb(prepared):
+    ((images, targets),) = evaluation_batches(prepared, "test", SIZE)[0]
+    x, y = (targets["landmarks"][0, 0] * SIZE).astype(int)  # the left eye's dot is red
+    red, green, blue = images[0, y, x].astype(int)
+    assert red > 150 > max(green, blue)
+
+
+def test_an_unknown_split_is_refused(prepared):
+    with pytest.raises(UserError, match="expected one of the splits .*train.*, got 'holdout'"):
+        evaluation_batches(prepared, "holdout", SIZE)
+
+
+# -- variations -------------------------------------------------------------------------------------
+
+
+def test_nothing_varied_leaves_pictures_and_points(prepared):
+    plain, plain_targets = one()
+    image, targets = augment(plain, plain_targets, tiny.TASKS, ASPECT, DataConfig(**NOTHING), np.random.default_rng(0))
+    np.testing.assert_array_equal(image, plain)
+    np.testing.assert_array_equal(targets["landmarks"], plain_targets["landmarks"])
+
+
+def test_a_mirrored_picture_has_its_points_and_labels_swapped(prepared):
+    mirrored = 0
+    for images, targets in batches(prepared, 6, **NOTHING | {"flip": True}):
+        for image, points, (_, _, bar) in zip(images, targets["landmarks"], targets["attributes"], strict=True):
+            dots = tiny.find_dots(image)
+            was_mirrored = dots[0, 0] > dots[1, 0]  # the red dot, drawn on the left eye, stands at the right
+            mirrored += was_mirrored
+            order = [1, 0, 2, 4, 3] if was_mirrored else [0, 1, 2, 3, 4]
+            present = ~np.isnan(points[:, 0])
+            assert np.abs((dots[order] - points)[present] * SIZE).max(initial=0) < 1
+            sides = [image[:, 0].mean() > 150, image[:, -1].mean() > 150]
+            assert bar == -1 or [bar == 0, bar == 2] == sides
+    assert 30 < mirrored < 66  # half of 96
+
+
+@pytest.mark.parametrize(
+    "variation",
+    [
+        {"shift": 0.1},
+        {"scale": 0.2},
+        {"rotation": 25},
+        {"flip": True, "shift": 0.05, "scale": 0.08, "rotation": 8},
+        {"flip": True, "shift": 0.05, "scale": 0.08, "rotation": 8, "colour": 0.2},
+    ],
+    ids=lambda variation: "-".join(variation),
+)
+def test_points_move_onto_the_moved_dots(variation):
+    config = DataConfig(**NOTHING | variation)
+    off, moved = [], []
+    for seed in range(40):
+        plain, plain_targets = one(1 + seed % 6)  # 0 and 7 lack some
+        image, targets = augment(plain, plain_targets, tiny.TASKS, ASPECT, config, np.random.default_rng(seed))
+        mirrored = tiny.find_dots(image)[0, 0] > tiny.find_dots(image)[1, 0]
+        points = targets["landmarks"][[1, 0, 2, 4, 3]] if mirrored else targets["landmarks"]
+        off.append(off_by_px(image, points))
+        moved.append(np.linalg.norm((targets["landmarks"] - plain_targets["landmarks"]) * SIZE, axis=1))
+    assert np.isfinite(off).mean() > 0.8
+    assert np.nanmax(off) < 1
+    assert np.mean(moved) > 1  # otherwise this test would say nothing
+
+
+def test_a_turned_face_stays_a_face():
+    # a quarter turn about the centre of a frame of 80 x 100, in its pixels: x' = 40 - (y - 50), y' = 50 + (x - 40)
+    config = DataConfig(**NOTHING | {"rotation": 90})
+    image, before = one()
+
+    class QuarterTurn:
+        def uniform(self, low, high, size=None):
+            return high if size is None else np.zeros(size)
+
+    _, after = augment(image, before, tiny.TASKS, ASPECT, config, QuarterTurn())
+    x, y = (before["landmarks"] * tiny.FRAME).T
+    np.testing.assert_allclose(after["landmarks"] * tiny.FRAME, np.stack([40 - (y - 50), 50 + (x - 40)], axis=1), atol=1e-3)
+
+
+def test_missing_points_and_labels_stay_missing():
+    for index in (0, 7, 14):
+        image, plain_targets = one(index)
+        assert np.isnan(plain_targets["landmarks"]).any() and (plain_targets["attributes"] == -1).any()
+        for seed in range(4):
+            _, targets = augment(image, plain_targets, tiny.TASKS, ASPECT, DataConfig(flip=True), np.random.default_rng(seed))
+            assert np.isnan(targets["landmarks"]).sum() == np.isnan(plain_targets["landmarks"]).sum()
+            np.testing.assert_array_equal(targets["attributes"] == -1, plain_targets["attributes"] == -1)
+
+
+def test_colour_changes_the_picture_alone():
+    plain, plain_targets = one()
+    varied = [augment(plain, plain_targets, tiny.TASKS, ASPECT, DataConfig(**NOTHING | {"colour": 0.3}), np.random.default_rng(s)) for s in (0, 1)]
+    for image, targets in varied:
+        assert image.dtype == np.uint8
+        assert 1 < np.abs(image.astype(int) - plain).mean() < 60
+        np.testing.assert_array_equal(targets["landmarks"], plain_targets["landmarks"])
+    assert np.abs(varied[0][0].astype(int) - varied[1][0]).mean() > 1
+
+
+def test_augmenting_does_not_touch_what_it_is_given():
+    plain, plain_targets = one()
+    copy, points = plain.copy(), plain_targets["landmarks"].copy()
+    for seed in range(4):
+        augment(plain, plain_targets, tiny.TASKS, ASPECT, DataConfig(), np.random.default_rng(seed))
+    np.testing.assert_array_equal(plain, copy)
+    np.testing.assert_array_equal(plain_targets["landmarks"], points)
+
+
+# -- order ------------------------------------------------------------------------------------------
+
+
+def test_a_seed_decides_order_and_variations(prepared):
+    first, again, other = batches(prepared, 3), batches(prepared, 3), batches(prepared, 3, seed=1)
+    for batch, same in zip(first, again, strict=True):
+        assert_equal(batch, same)
+    assert all(not np.array_equal(batch[0], different[0]) for batch, different in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("done", [2, 4, 7])  # four steps an epoch: within it, at its end, in the next
+def test_a_resumed_run_sees_the_batches_of_an_unbroken_one(prepared, done):
+    unbroken = batches(prepared, done + 3, batch_size=20)
+    resumed = batches(prepared, 3, start_step=done, batch_size=20)
+    for batch, same in zip(resumed, unbroken[done:], strict=True):
+        assert_equal(batch, same)
+
+
+def pictures(some_batches):
+    return [image.tobytes() for images, _ in some_batches for image in images]
+
+
+def test_an_epoch_shows_every_picture_once_and_each_epoch_another_order(prepared):
+    _, steps = training_batches(prepared, settings())
+    assert steps == 6  # 96 / 16
+    three = batches(prepared, 3 * steps, **NOTHING)
+    epochs = [pictures(three[i * steps : (i + 1) * steps]) for i in range(3)]
+    for epoch in epochs:
+        assert len(set(epoch)) == 96
+        assert set(epoch) == set(epochs[0])
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_the_rest_that_fills_no_batch_is_another_one_in_each_epoch(prepared):
+    _, steps = training_batches(prepared, settings(batch_size=20))
+    assert steps == 4  # of 96, 16 are left out
+    two = batches(prepared, 2 * steps, batch_size=20, **NOTHING)
+    first, second = (set(pictures(two[i * steps : (i + 1) * steps])) for i in range(2))
+    assert len(first) == len(second) == 80
+    assert first != second
+
+
+def test_each_epoch_varies_a_picture_anew(prepared):
+    colours_off = {"flip": True, "shift": 0.05, "scale": 0.08, "rotation": 8, "colour": 0}
+    two = batches(prepared, 12, **colours_off)
+    assert not set(pictures(two[:6])) & set(pictures(two[6:]))
+
+
+def test_a_batch_is_no_larger_than_the_training_part(prepared):
+    _, steps = training_batches(prepared, settings(batch_size=1000))
+    ((images, _),) = batches(prepared, 1, batch_size=1000)
+    assert (steps, len(images)) == (1, 96)
+
+
+def test_reading_needs_no_tensorflow(tiny_dir):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\n"
+        "from smtn_keras.data.prepared import open_prepared\n"
+        "from smtn_keras.data.pipeline import training_batches\n"
+        "from smtn_keras.config import Config\n"
+        f"images, _ = next(iter(training_batches(open_prepared('tiny', {str(tiny_dir)!r}), Config())[0]))\n"
+        "print(images.shape, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2] == "(32, 128, 128, 3) False"
