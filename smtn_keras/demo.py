@@ -5,12 +5,12 @@ Draws faces, trains stage 1 and stage 2, measures both on the test part, exports
 
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
 import tyro
 
+from . import backend
 from .errors import UserError, clean_exit
 
 SHEET_FACES = 24
@@ -43,7 +43,7 @@ def demo(settings: DemoConfig) -> Path:
     Raises:
         UserError: if the folder exists, or a part fails.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend.start()
     began = time.monotonic()
     out = Path(settings.out)
     if out.exists():

@@ -1,13 +1,13 @@
 """Measures a run on a part of a data set: `python -m smtn_keras.evaluate --run RUN --split test`."""
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from . import backend
 from .errors import UserError, clean_exit
 
 
@@ -40,7 +40,7 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     Returns:
         For each task its `metrics` and its `floor`, as written.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend.start()
     from . import runs
     from .data.pipeline import evaluation_batches
     from .data.prepared import open_prepared

@@ -6,13 +6,13 @@ OUT/model.json (names, sizes, frame and licence), and checks that all three answ
 
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import tyro
 
+from . import backend
 from .errors import UserError, clean_exit
 
 TOLERANCE_PX = 0.05  # landmarks, in pixels of the training frame
@@ -48,7 +48,7 @@ def export(settings: ExportConfig) -> Path:
         UserError: if the run cannot be read, the folder exists, or the formats do not answer alike; then
             nothing is left behind.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend.start()
     out = Path(settings.out)
     if out.exists():
         raise UserError(f"{out}: expected a folder that does not exist yet; name another --out or remove it")
@@ -99,7 +99,8 @@ def _litert(model) -> bytes:
         # by way of a SavedModel: straight from a function, this converter leaves Keras 3's variables without values
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        return converter.convert()
+        with backend.quiet_native_code():
+            return converter.convert()
 
 
 def _card(run, model) -> dict:

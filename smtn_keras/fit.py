@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from . import runs
+from . import backend, runs
 from .config import BACKBONE, Config, parse, read_config
 from .errors import UserError, clean_exit
 
@@ -33,7 +33,7 @@ def fit(config: Config) -> Path:
     Raises:
         UserError: for anything in the configuration or on disk that does not fit.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend.start()
     resume = config.run.resume
     if resume:
         if not config.run.run:
@@ -56,7 +56,7 @@ def fit(config: Config) -> Path:
     data = open_prepared(config.data.data, config.data.data_dir)
 
     keras.utils.set_random_seed(config.training.seed)
-    dtype = compute_dtype(config)
+    dtype = backend.compute_dtype(config.training.dtype)
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
 
     if resume:
@@ -98,19 +98,6 @@ def fit(config: Config) -> Path:
             f"try a --learning-rate below {config.training.learning_rate:g}"
         )
     return folder
-
-
-def compute_dtype(config: Config) -> str:
-    """The arithmetic of the conv layers: as configured, or by itself bfloat16 where the device computes in it."""
-    import keras
-
-    if config.training.dtype != "auto":
-        return config.training.dtype
-    if any("gpu" in str(device).lower() or "tpu" in str(device).lower() for device in keras.distribution.list_devices()):
-        return "bfloat16"
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    native = "avx512_bf16" in flags or "amx_bf16" in flags
-    return "bfloat16" if native and keras.backend.backend() == "tensorflow" else "float32"
 
 
 def _new_model(config: Config, data, steps: int):
@@ -204,7 +191,6 @@ def _load_last(folder: Path):
 def run_keeper(folder: Path, tasks, done: int):
     """A callback that keeps the run folder: history, TensorBoard events, last and best weights."""
     import keras
-    from tensorboardX import SummaryWriter
 
     from .tasks import Landmarks
 
@@ -217,7 +203,6 @@ def run_keeper(folder: Path, tasks, done: int):
             super().__init__()
             self.rows = runs.read_history(folder)[:done]
             self.diverged_at = None
-            self.events = SummaryWriter(str(folder / "tensorboard"))
 
         def on_epoch_begin(self, epoch, logs=None):
             self.began = time.monotonic()
@@ -241,17 +226,11 @@ def run_keeper(folder: Path, tasks, done: int):
                 self._save("best.keras")
             self.rows.append({key: float(value) for key, value in row.items()})
             runs.write_history(folder, self.rows)
-            for key, value in row.items():
-                self.events.add_scalar(key, value, epoch + 1)
-            self.events.flush()
-
-        def on_train_end(self, logs=None):
-            self.events.close()
+            runs.write_events(folder, self.rows)
 
         def _save(self, name):
-            beside = folder / f".partial.{name}"
-            self.model.save(beside)
-            os.replace(beside, folder / name)
+            with runs.whole(folder / name) as beside:
+                self.model.save(beside)
 
     return RunKeeper()
 

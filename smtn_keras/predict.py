@@ -5,7 +5,6 @@ Prints one JSON line for each face, points in pixels of the photo.
 
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from . import backend
 from .errors import UserError, clean_exit
 from .tasks import Landmarks
 
@@ -45,7 +45,7 @@ def predict(settings: PredictConfig) -> int:
     Returns:
         How many pictures could not be used.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend.start()
     if not settings.images:
         raise UserError("expected at least one PHOTO, got none; name a picture file")
     from .data.images import read_image

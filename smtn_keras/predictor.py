@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import runs
+from . import backend, runs
 from .errors import UserError
 from .tasks import Attributes, Task, tasks_from_json
 
@@ -100,8 +100,8 @@ def _of_litert(file: Path) -> Predictor:
 
     tasks, card = _card(file.parent)
     try:
-        interpreter = Interpreter(model_path=str(file))
-        runner = interpreter.get_signature_runner("serving_default")
+        with backend.quiet_native_code():
+            runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
         batch, size = runner.get_input_details()["image"]["shape"][:2]
     except Exception as error:  # the runtime raises many kinds on a damaged file
         raise _damaged(file, "a LiteRT model", error) from None

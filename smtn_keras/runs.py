@@ -1,12 +1,15 @@
 """A run is a folder: config.json, data.json, environment.json, history.csv, metrics.json, best.keras and last.keras."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -173,6 +176,22 @@ def read_parameters(folder: Path) -> int:
     return _read_json(Path(folder) / "environment.json")["parameters"]
 
 
+def write_events(folder: Path, rows: list[dict[str, float]]):
+    """Writes the epochs of a run for TensorBoard, all of them each time, so that a resumed run has none twice."""
+    from tensorboardX import SummaryWriter
+
+    time = (folder / "config.json").stat().st_mtime
+    (folder / "tensorboard").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        with SummaryWriter(elsewhere) as writer:
+            for row in rows:
+                time += row["seconds"]
+                for key, value in row.items():
+                    writer.add_scalar(key, value, int(row["epoch"]), walltime=time)
+        with whole(folder / "tensorboard" / "events.out.tfevents.run") as beside:
+            shutil.copyfile(next(Path(elsewhere).iterdir()), beside)
+
+
 def update_metrics(folder: Path, key: str, metrics: dict):
     """Adds one evaluation to `metrics.json`."""
     file = folder / "metrics.json"
@@ -187,10 +206,20 @@ def read_metrics(folder: Path) -> dict:
 
 
 def write(file: Path, text: str):
-    """Writes a file whole or not at all."""
-    beside = file.with_name(f".{file.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, file)
+    """Writes a text file whole or not at all."""
+    with whole(file) as beside:
+        beside.write_text(text)
+
+
+@contextlib.contextmanager
+def whole(file: Path):
+    """A path to write to that takes the file's place at the end, or vanishes if the block fails."""
+    beside = file.with_name(f".partial.{file.name}")  # the suffix stays: Keras tells formats by it
+    try:
+        yield beside
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _read_json(file: Path):

@@ -39,3 +39,32 @@ def drawn(tmp_path_factory) -> Path:
     for stage in (1, 2):
         evaluate.main(["--run", str(folder / f"stage{stage}"), "--split", "test"])
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_stage1(tiny_dir) -> Path:
+    """A finished stage-1 run of two epochs; a copy of it as it stood after the first lies beside it as `after_one`."""
+    import shutil
+
+    import tiny
+
+    from smtn_keras import runs
+
+    write_history = runs.write_history
+
+    def write_and_copy(folder, rows):
+        write_history(folder, rows)
+        if len(rows) == 1:
+            shutil.copytree(folder, tiny_dir / "after_one")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "write_history", write_and_copy)
+        return tiny.train(tiny_dir, "--stage", "1", *tiny.NARROW, "--epochs", "2", "--weight-decay", "0.5")
+
+
+@pytest.fixture(scope="session")
+def tiny_stage2(tiny_dir, tiny_stage1) -> Path:
+    """A finished stage-2 run of one epoch; what it starts from it found by itself."""
+    import tiny
+
+    return tiny.train(tiny_dir, "--stage", "2", "--epochs", "1")

@@ -131,7 +131,9 @@ def test_stage_and_preset_are_flags_and_decide_the_rest():
 
 
 def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
-    theirs = Config(1, network=NetworkConfig(image_size=48, width=0.1, batch_norm=False, head="pooled", attribute_output="logits", fuse_at="block"))
+    theirs = Config(
+        1, network=NetworkConfig(image_size=48, width=0.1, batch_norm=False, head="pooled", attribute_output="logits", fuse_at="block")
+    )
     (tmp_path / "config.json").write_text(theirs.to_json())
     ours = parse(["--stage", "2"], "fit", "", stage1=tmp_path).network
     assert [getattr(ours, field) for field in BACKBONE] == [48, 0.1, False, "pooled", "logits"]
@@ -161,7 +163,9 @@ def test_a_configuration_survives_json(stage):
         assert Config.from_json(config.to_json()) == config
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", '{"stage": 1, "colour": 3}', '{"network": {"depth": 5}}', '{"network": 5}', '{"training": {"epochs": "x"}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1, 2]", '{"stage": 1, "colour": 3}', '{"network": {"depth": 5}}', '{"network": 5}', '{"training": {"epochs": "x"}}']
+)
 def test_json_that_is_no_configuration_is_refused(text):
     with pytest.raises(UserError, match="^old/config.json: expected a configuration written by smtn_keras.fit, got something else"):
         Config.from_json(text, "old/config.json")
@@ -173,7 +177,9 @@ def test_json_with_a_refused_value_is_refused():
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"expected a run folder with a config\.json, found none; make one with 'python -m smtn_keras\.fit'"):
+    with pytest.raises(
+        UserError, match=r"expected a run folder with a config\.json, found none; make one with 'python -m smtn_keras\.fit'"
+    ):
         read_config(tmp_path)
 
 

@@ -22,7 +22,9 @@ def test_signature_has_fixed_batch_names_and_builtin_operations_only(exported):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # no delegate and no Flex: operations other than built-in ones would not load
-    interpreter = Interpreter(str(exported / "model.tflite"), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    interpreter = Interpreter(
+        str(exported / "model.tflite"), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
     signature = interpreter.get_signature_list()["serving_default"]
     assert signature["inputs"] == ["image"]
     assert sorted(signature["outputs"]) == ["attributes", "landmarks"]
@@ -72,7 +74,9 @@ def test_parity_is_enforced():
     # 0.001 of 218 px is 0.218 px, more than the 0.05 px allowed; NaN is never alike
     for wrong in (0.001, np.nan):
         with pytest.raises(UserError, match="landmarks of LiteRT"):
-            export._check_parity({"run": same, "LiteRT": {"landmarks": np.full((2, 5, 2), wrong)}}, (FIVE_POINTS,), [178, 218], "two pictures")
+            export._check_parity(
+                {"run": same, "LiteRT": {"landmarks": np.full((2, 5, 2), wrong)}}, (FIVE_POINTS,), [178, 218], "two pictures"
+            )
 
 
 def test_a_failed_export_leaves_nothing(drawn, tmp_path, monkeypatch):

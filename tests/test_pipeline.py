@@ -22,7 +22,9 @@ def prepared(tiny_dir):
 
 
 def settings(batch_size=16, seed=0, **data):
-    return Config(data=DataConfig(**data), network=NetworkConfig(image_size=SIZE), training=TrainingConfig(batch_size=batch_size, seed=seed))
+    return Config(
+        data=DataConfig(**data), network=NetworkConfig(image_size=SIZE), training=TrainingConfig(batch_size=batch_size, seed=seed)
+    )
 
 
 def batches(prepared, count, start_step=0, **kwargs):
@@ -185,7 +187,9 @@ def test_missing_points_and_labels_stay_missing():
 
 def test_colour_changes_the_picture_alone():
     plain, plain_targets = one()
-    varied = [augment(plain, plain_targets, tiny.TASKS, ASPECT, DataConfig(**NOTHING | {"colour": 0.3}), np.random.default_rng(s)) for s in (0, 1)]
+    varied = [
+        augment(plain, plain_targets, tiny.TASKS, ASPECT, DataConfig(**NOTHING | {"colour": 0.3}), np.random.default_rng(s)) for s in (0, 1)
+    ]
     for image, targets in varied:
         assert image.dtype == np.uint8
         assert 1 < np.abs(image.astype(int) - plain).mean() < 60

@@ -14,7 +14,11 @@ FIVE = Landmarks(
 )
 CAT = Landmarks(points=("chin", "a", "b"), flip_pairs=(("b", "a"),), normaliser=("a", "b"), name="cat")
 LABELS = Attributes(
-    labels=(Label("Male"), Label("Looks_Left", classes=("no", "yes"), flip=None), Label("Pose", ("left", "frontal", "right", "up"), (2, 1, 0, 3)))
+    labels=(
+        Label("Male"),
+        Label("Looks_Left", classes=("no", "yes"), flip=None),
+        Label("Pose", ("left", "frontal", "right", "up"), (2, 1, 0, 3)),
+    )
 )
 
 

@@ -1,4 +1,4 @@
-"""A small data set for tests: dark pictures with a bright dot of its own colour on each landmark, and labels one can see."""
+"""A small data set for tests, and trainings on it: dark pictures with a bright dot of its own colour on each landmark, and labels one can see."""
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ FRAME = (80, 100)  # width and height of the pictures: not square, so that swapp
 COLOURS = np.float32([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255]])  # RGB, in the order of the points
 MEAN_SHAPE = np.float32([[0.32, 0.38], [0.68, 0.38], [0.5, 0.56], [0.36, 0.74], [0.64, 0.74]])  # in [0, 1] of the frame
 COUNTS = {"train": 96, "validation": 21, "test": 13}
+NARROW = ("--image-size", "32", "--width", "0.05")
 
 
 def picture(landmarks_px, size=FRAME, bright=0, big_dots=0, bar=1):
@@ -91,3 +92,31 @@ class TinyOther(FaceBuilder):
 
 def _with_one_label(example):
     return example._replace(targets=example.targets | {"attributes": example.targets["attributes"][:1]})
+
+
+def flags(data_dir, *more, data="tiny"):
+    """Arguments of `fit.main` for a quick training; runs are made in `data_dir/runs`."""
+    return [
+        "--data",
+        data,
+        "--data-dir",
+        str(data_dir),
+        "--runs",
+        str(data_dir / "runs"),
+        "--dtype",
+        "float32",
+        "--batch-size",
+        "16",
+        *more,
+    ]
+
+
+def train(data_dir, *more):
+    """Trains, and returns the new run's folder."""
+    from smtn_keras import fit
+
+    runs = data_dir / "runs"
+    before = set(runs.glob("*"))
+    fit.main(flags(data_dir, *more))
+    (folder,) = set(runs.glob("*")) - before
+    return folder

@@ -101,11 +101,21 @@ class Synthetic(FaceBuilder):
         """Examples by split, drawn as they are asked for; names are `synthetic_` and the face's index."""
         sizes = split_sizes(self._samples)
         starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
-        return {split: self._examples(starts[split], starts[split] + size) for split, size in sizes.items()}
+        return {split: _Faces(self._seed, range(starts[split], starts[split] + size)) for split, size in sizes.items()}
 
-    def _examples(self, start: int, stop: int) -> Iterator[Example]:
-        for index in range(start, stop):
-            image, landmarks_px, attributes, quality = _draw(self._seed, index)
+
+class _Faces:
+    """The faces of some indices, drawn when iterated."""
+
+    def __init__(self, seed: int, indices: range):
+        self.seed, self.indices = seed, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Example]:
+        for index in self.indices:
+            image, landmarks_px, attributes, quality = _draw(self.seed, index)
             _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             targets = {TASKS[0].name: landmarks_px, TASKS[1].name: attributes}
             yield Example(f"synthetic_{index:06d}", jpeg.tobytes(), FRAME, targets)
