@@ -218,7 +218,14 @@ def preset(name: str, stage: int) -> Config:
                 image_size=128, width=1, batch_norm=False, head="paper", fusion="concat", fusion_init="random", init="scratch"
             ),
             training=TrainingConfig(
-                epochs=100, batch_size=32, optimizer="sgd", learning_rate=1e-4, schedule="constant", weight_decay=0, landmarks_loss="mse"
+                epochs=100,
+                batch_size=32,
+                optimizer="sgd",
+                learning_rate=1e-4,
+                schedule="constant",
+                weight_decay=0,
+                landmarks_loss="mse",
+                landmark_scale=1,  # not said in the paper; with 5 or more this head and rate diverge within the first steps
             ),
         )
     network = NetworkConfig(image_size=64, width=0.25)

@@ -167,7 +167,7 @@ def test_a_configuration_survives_json(stage):
     "text", ["", "{", "[1, 2]", '{"stage": 1, "colour": 3}', '{"network": {"depth": 5}}', '{"network": 5}', '{"training": {"epochs": "x"}}']
 )
 def test_json_that_is_no_configuration_is_refused(text):
-    with pytest.raises(UserError, match="^old/config.json: expected a configuration written by smtn_keras.fit, got something else"):
+    with pytest.raises(UserError, match=r"^old/config\.json: expected a configuration written by smtn_keras\.fit, got something else"):
         Config.from_json(text, "old/config.json")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -132,12 +133,10 @@ def test_training_beats_the_mean_shape_and_the_majority_by_far(tiny_dir, tmp_pat
     assert labels["metrics"]["accuracy_mean"] > labels["floor"]["accuracy_mean"] + 15
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_dir, tmp_path):
-    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        fit.main(tiny.flags(tiny_dir, *tiny.NARROW, "--epochs", "1", "--head", "pooled", "--seed", seed, "--run", str(tmp_path / name)))
-    assert_same_weights(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
-    with pytest.raises(AssertionError):
-        assert_same_weights(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+def test_the_same_command_gives_the_same_weights(tiny_dir, tiny_stage1, tmp_path):
+    again = str(tmp_path / "again")
+    fit.main(tiny.flags(tiny_dir, "--stage", "1", *tiny.NARROW, "--epochs", "2", "--weight-decay", "0.5", "--run", again))
+    assert_same_weights(weights_of(again, "last.keras"), weights_of(tiny_stage1, "last.keras"))
 
 
 # -- stage 2 ----------------------------------------------------------------------------------------
@@ -250,6 +249,7 @@ def test_a_keras_file_that_is_none_is_refused(tiny_dir, tiny_stage1, tmp_path, c
     assert f"{broken / 'best.keras'}: expected a .keras file of this run's network, got something else" in line
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_a_keras_file_of_another_network_is_refused(tiny_stage1, tiny_stage2, tmp_path):
     broken = shutil.copytree(tiny_stage1, tmp_path / "broken")
     shutil.copy(tiny_stage2 / "best.keras", broken)
@@ -323,10 +323,7 @@ def test_what_cannot_be_resumed_is_refused(tiny_dir, tiny_stage1, tmp_path, caps
         if broken == "content":
             (run / "last.keras").write_text("<html>quota exceeded</html>")
     argv = ["--resume", "--run", str(run)] if broken else ["--resume"]
-    line = refusal(capsys, argv)
-    import re
-
-    assert re.search(sentence, line)
+    assert re.search(sentence, refusal(capsys, argv))
 
 
 # -- diverging --------------------------------------------------------------------------------------

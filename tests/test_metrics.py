@@ -128,6 +128,13 @@ def test_eyes_on_one_spot_spoil_no_metric():
     assert watched(SuccessRate((0, 1), 0.5), truth_px / SIZE, predicted) == pytest.approx(2 / 3)
 
 
+def test_a_watched_prediction_that_is_no_number_does_not_pass_for_a_good_one():
+    truth = np.float32(TRUTH_PX) / SIZE
+    predicted = [np.full((3, 2), NAN), SECOND_UNIT]
+    assert watched(SuccessRate((0, 1), 0.5), truth, predicted) == pytest.approx(2 / 6)
+    assert not watched(NME((0, 1), 0.5), truth, predicted) < 0.1
+
+
 def test_a_watched_metric_starts_anew_each_epoch():
     metric = NME((0, 1), 0.5)
     truth = np.float32(TRUTH_PX) / SIZE

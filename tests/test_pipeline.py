@@ -1,5 +1,8 @@
 """Batches: points stay on the dots of the pictures, and a seed decides everything."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -106,7 +109,7 @@ def test_colours_are_rgb(prepared):
 
 
 def test_an_unknown_split_is_refused(prepared):
-    with pytest.raises(UserError, match="expected one of the splits .*train.*, got 'holdout'"):
+    with pytest.raises(UserError, match=r"expected one of the splits .*train.*, got 'holdout'"):
         evaluation_batches(prepared, "holdout", SIZE)
 
 
@@ -170,9 +173,13 @@ def test_a_turned_face_stays_a_face():
         def uniform(self, low, high, size=None):
             return high if size is None else np.zeros(size)
 
-    _, after = augment(image, before, tiny.TASKS, ASPECT, config, QuarterTurn())
+    turned, after = augment(image, before, tiny.TASKS, ASPECT, config, QuarterTurn())
     x, y = (before["landmarks"] * tiny.FRAME).T
     np.testing.assert_allclose(after["landmarks"] * tiny.FRAME, np.stack([40 - (y - 50), 50 + (x - 40)], axis=1), atol=1e-3)
+    # half a pixel would show: about another centre the dots would stand 1.4 px beside the points
+    off = off_by_px(turned, after["landmarks"])
+    assert np.isfinite(off).sum() >= 3
+    assert np.nanmax(off) < 0.5
 
 
 def test_missing_points_and_labels_stay_missing():
@@ -261,9 +268,6 @@ def test_a_batch_is_no_larger_than_the_training_part(prepared):
 
 
 def test_reading_needs_no_tensorflow(tiny_dir):
-    import subprocess
-    import sys
-
     code = (
         "import sys\n"
         "from smtn_keras.data.prepared import open_prepared\n"

@@ -10,8 +10,8 @@ BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512)}
 CONVS = [f"conv{block}_{i + 1}" for block, (convs, _) in BLOCKS.items() for i in range(convs)]
 LAST_OF_BLOCK = {f"conv{block}_{convs}": block for block, (convs, _) in BLOCKS.items()}
 
-# Pixels are normalised as (RGB - mean) / scale. VGG16's ImageNet weights expect BGR - mean: the order of the
-# channels and the scale are folded into conv1_1 when they are loaded (weights.py), so all networks share one input.
+# Pixels are normalised as (RGB - mean) / scale. VGG16's ImageNet weights expect BGR - mean; they are fitted to this
+# input when they are loaded (weights.py), so all networks share one.
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 PIXEL_SCALE = 58.0
 

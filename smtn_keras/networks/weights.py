@@ -76,8 +76,10 @@ def copy_layers(source: keras.Model, target: keras.Model, names: dict[str, str])
 def load_imagenet(model: keras.Model, stacks: list[str], path: str | None):
     """Starts stacks from VGG16's ImageNet weights.
 
-    The weights expect BGR minus a mean. Both the order of the channels and the scale of our pixels
-    are folded into conv1_1, so the result equals VGG16 behind its own `preprocess_input`.
+    The weights expect BGR minus a mean; the order of the channels is turned in conv1_1. Our pixels are
+    smaller by `PIXEL_SCALE`, and the biases are made so too: ReLU passes a factor on, so every map is
+    VGG16's behind its own `preprocess_input`, divided by `PIXEL_SCALE`. At VGG16's own scale (values
+    up to thousands) a fresh head diverges at the paper's learning rate.
 
     Args:
         stacks: names such as `shared`.
@@ -95,9 +97,9 @@ def load_imagenet(model: keras.Model, stacks: list[str], path: str | None):
                 continue
             kernel, bias = vgg16.get_layer(f"block{conv[4]}_conv{conv[6]}").get_weights()
             if conv == "conv1_1":
-                kernel = kernel[:, :, ::-1] * vgg.PIXEL_SCALE
+                kernel = kernel[:, :, ::-1]
             # a bias before batch normalisation has no effect, so such layers have none
-            layer.set_weights([kernel, bias][: len(layer.weights)])
+            layer.set_weights([kernel, bias / vgg.PIXEL_SCALE][: len(layer.weights)])
 
 
 def _vgg16(path: str | None) -> keras.Model:
