@@ -14,6 +14,11 @@ def start():
     with quiet_native_code():
         import keras
 
+        if keras.backend.backend() == "jax":
+            # Keras asks whether TensorFlow is there by importing it, when it seeds and when it saves; JAX needs none
+            from keras.src.utils import module_utils
+
+            module_utils.tensorflow._available = False
         keras.ops.zeros(1) + 1
 
 

@@ -18,7 +18,7 @@ BACKBONE = ("image_size", "width", "batch_norm", "head", "attribute_output")  # 
 
 def _check_range(flag: str, value: float, low: float, high: float):
     if not low <= value <= high:
-        raise UserError(f"{flag}: expected a number from {low:g} to {high:g}, got {value}")
+        raise UserError(f"{flag}: expected a number from {low:.10g} to {high:.10g}, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,9 @@ class NetworkConfig:
                 f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init"
             )
         if self.weights and self.init != "imagenet":
-            raise UserError(f"--weights: expected --init imagenet beside it, got --init {self.init}; add --init imagenet")
+            raise UserError(
+                f"--weights: expected --init imagenet beside it, got {f'--init {self.init}' if self.init else 'none'}; add --init imagenet"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +138,7 @@ class RunConfig:
     runs: str = "runs"
     """Where new runs are made and stage-1 runs are looked for."""
     from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Stage 2: the stage-1 run; by itself the newest finished one of the same data under --runs."""
+    """Stage 2: the stage-1 run; by itself the newest finished one of the same data and preset under --runs."""
     resume: bool = False
     """Go on with the run in --run from its last epoch, with its own settings."""
 

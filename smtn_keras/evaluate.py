@@ -26,6 +26,10 @@ class EvaluateConfig:
     batch_size: int = 64
     """Pictures a step; changes the time, not the numbers."""
 
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise UserError(f"--batch-size: expected a positive number, got {self.batch_size}")
+
 
 def main(argv: list[str] | None = None):
     """Command line."""

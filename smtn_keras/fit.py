@@ -48,6 +48,7 @@ def fit(config: Config) -> Path:
 
     from .data.pipeline import evaluation_batches, training_batches
     from .data.prepared import open_prepared, prepared_folder
+    from .networks.weights import load_initial
     from .prepare import prepare
 
     # drawn by the package itself, so nobody has to ask for it
@@ -59,18 +60,20 @@ def fit(config: Config) -> Path:
     dtype = backend.compute_dtype(config.training.dtype)
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
 
+    stage1 = None
+    if config.stage == 2 and not resume:
+        config = config.with_(run={"from_run": str(stage1_run(config))})
+        stage1 = _load_stage1(config, data)
+    _, steps = training_batches(data, config)
+    model = _compiled(config, data, steps)
     if resume:
-        model = _load_last(folder)
-        _, steps = training_batches(data, config)
+        runs.load_weights(model, folder / "last.keras")  # and the optimizer's state
         done = int(model.optimizer.iterations) // steps
         if done >= config.training.epochs:
             print(f"{folder}: all {done} epochs are done")
             return folder
     else:
-        if config.stage == 2:
-            config = config.with_(run={"from_run": str(stage1_run(config))})
-        _, steps = training_batches(data, config)
-        model = _new_model(config, data, steps)
+        load_initial(model, config.stage, config.network, data.tasks, stage1)
         runs.start(folder, config, runs.data_card(data), model.count_params(), dtype)
         done = 0
 
@@ -93,26 +96,24 @@ def fit(config: Config) -> Path:
         verbose="auto" if os.isatty(1) else 2,
     )
     if keeper.diverged_at is not None:
+        kept = "the weights of the epoch before are kept" if keeper.rows else "no epoch was finished, so remove the folder"
         raise UserError(
-            f"training diverged: the loss became NaN in epoch {keeper.diverged_at + 1}; the weights of the epoch before are kept in {folder}; "
+            f"training diverged: expected finite losses, got NaN or infinity in epoch {keeper.diverged_at + 1} of {folder} ({kept}); "
             f"try a --learning-rate below {config.training.learning_rate:g}"
         )
     return folder
 
 
-def _new_model(config: Config, data, steps: int):
-    """The network with its initial weights, compiled."""
+def _compiled(config: Config, data, steps: int):
+    """The untrained network with its losses, metrics and optimizer."""
     import keras
     import numpy as np
 
     from . import networks
     from .losses import task_losses
     from .metrics import task_metrics
-    from .networks.weights import load_initial
 
-    stage1 = _load_stage1(config, data) if config.stage == 2 else None
     model = networks.build(config, data.tasks)
-    load_initial(model, config.stage, config.network, data.tasks, stage1)
     width, height = data.targets("validation")["size"].T
     aspect = float(np.median(height / width))  # exact where all pictures have one shape; evaluate takes each one's own
     losses, weights = task_losses(data.tasks, config.training)
@@ -123,6 +124,7 @@ def _new_model(config: Config, data, steps: int):
         metrics=task_metrics(data.tasks, aspect),
         jit_compile="auto" if keras.backend.backend() == "jax" else False,  # on CPUs XLA is slower than TensorFlow's own kernels
     )
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -170,24 +172,6 @@ def _optimizer(config: Config, steps: int):
     return optimizer
 
 
-def _load_last(folder: Path):
-    """The model of a run's last epoch, with its optimizer's state."""
-    import keras
-
-    from . import losses, metrics, networks  # noqa: F401  (their classes are registered with Keras)
-    from .networks import heads, weights  # noqa: F401
-
-    file = folder / "last.keras"
-    if not file.is_file():
-        raise UserError(f"{folder}: expected a run with a finished epoch to resume, found no last.keras; start it anew under another --run")
-    try:
-        return keras.models.load_model(file)
-    except Exception as error:
-        raise UserError(
-            f"{file}: expected the weights and optimizer of the run's last epoch, got {type(error).__name__}; start the run anew"
-        ) from None
-
-
 def run_keeper(folder: Path, tasks, done: int):
     """A callback that keeps the run folder: history, TensorBoard events, last and best weights."""
     import keras
@@ -208,8 +192,10 @@ def run_keeper(folder: Path, tasks, done: int):
             self.began = time.monotonic()
 
         def on_epoch_end(self, epoch, logs=None):
-            if not math.isfinite(logs["loss"]):
+            # the validation too: the loss of an epoch is taken before its last step
+            if not all(math.isfinite(value) for value in logs.values()):
                 self.diverged_at = epoch
+                self.model.stop_training = True
                 return
             # one number to choose the epoch by: the mean of the tasks' headline metrics on the validation part
             score = sum(logs[name] for name in headlines) / len(headlines)
@@ -221,12 +207,13 @@ def run_keeper(folder: Path, tasks, done: int):
                 "val_score": score,
                 "seconds": time.monotonic() - self.began,
             }
-            self._save("last.keras")
-            if score > best:
-                self._save("best.keras")
             self.rows.append({key: float(value) for key, value in row.items()})
+            # last.keras comes last: --resume goes on from it and drops the row of an epoch whose weights were not kept
             runs.write_history(folder, self.rows)
             runs.write_events(folder, self.rows)
+            if score > best:
+                self._save("best.keras")
+            self._save("last.keras")
 
         def _save(self, name):
             with runs.whole(folder / name) as beside:

@@ -113,19 +113,21 @@ def write_history(folder: Path, rows: list[dict[str, float]]):
 
 
 def newest_stage1(config: Config) -> Path:
-    """The newest finished stage-1 run of the configuration's data.
+    """The newest finished stage-1 run of the configuration's data and preset.
 
     Raises:
         UserError: if there is none; it names the command that makes one.
     """
     found = []
     for file in Path(config.run.runs).glob("*/config.json"):
-        other = read_config(file.parent)
-        if other.stage == 1 and other.data.data == config.data.data and other.network.branch == "end" and finished(file.parent, other):
-            found.append(file.parent)
+        with contextlib.suppress(UserError):  # other folders may hold a config.json of their own
+            other = read_config(file.parent)
+            alike = (other.stage, other.data.data, other.preset, other.network.branch) == (1, config.data.data, config.preset, "end")
+            if alike and finished(file.parent, other):
+                found.append(file.parent)
     if not found:
         raise UserError(
-            f"--stage 2: expected a finished stage-1 run on '{config.data.data}' under {config.run.runs}/, found none; make one with "
+            f"--stage 2: expected a finished stage-1 run of '{config.data.data}' and preset {config.preset} under {config.run.runs}/, found none; make one with "
             f"'python -m smtn_keras.fit --stage 1 --data {config.data.data} --preset {config.preset}' or name one with --from"
         )
     return max(found, key=lambda folder: (folder / "history.csv").stat().st_mtime)
@@ -161,7 +163,7 @@ def load_weights(model, file: Path):
         UserError: if the file is missing, is none, or holds another network.
     """
     if not file.is_file():
-        raise UserError(f"{file}: expected the run's weights, found no such file; train the run to the end of its first epoch")
+        raise UserError(f"{file}: expected the run's weights, found no such file; no epoch of it was finished, so train it anew")
     try:
         model.load_weights(file)
     except Exception as error:  # zipfile, h5py and Keras each raise their own

@@ -66,6 +66,14 @@ class Label:
     classes: tuple[str, ...] = ("no", "yes")
     flip: tuple[int, ...] | None = None
 
+    def __post_init__(self):
+        if len(self.classes) < 2:
+            raise UserError(f"label '{self.name}': expected at least two classes, got {len(self.classes)}")
+        if self.flip is not None and sorted(self.flip) != list(range(len(self.classes))):
+            raise UserError(
+                f"label '{self.name}': expected a flip that names each of its {len(self.classes)} classes once, got {self.flip}"
+            )
+
     @property
     def binary(self) -> bool:
         return len(self.classes) == 2

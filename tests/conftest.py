@@ -52,13 +52,13 @@ def tiny_stage1(tiny_dir) -> Path:
 
     write_history = runs.write_history
 
-    def write_and_copy(folder, rows):
-        write_history(folder, rows)
-        if len(rows) == 1:
+    def copy_and_write(folder, rows):
+        if len(rows) == 2:  # what the second epoch writes first is its history
             shutil.copytree(folder, tiny_dir / "after_one")
+        write_history(folder, rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "write_history", write_and_copy)
+        patch.setattr(runs, "write_history", copy_and_write)
         return tiny.train(tiny_dir, "--stage", "1", *tiny.NARROW, "--epochs", "2", "--weight-decay", "0.5")
 
 

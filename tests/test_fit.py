@@ -175,7 +175,7 @@ def test_stage_2_finds_its_stage_1_run_and_takes_its_backbone(tiny_dir, tiny_sta
 
 def test_stage_2_without_a_run_names_the_command_that_makes_one(tiny_dir, tmp_path, capsys):
     line = refusal(capsys, ["--stage", "2", "--data", "tiny", "--data-dir", str(tiny_dir), "--runs", str(tmp_path), "--preset", "demo"])
-    assert "expected a finished stage-1 run on 'tiny'" in line
+    assert "expected a finished stage-1 run of 'tiny'" in line
     assert "python -m smtn_keras.fit --stage 1 --data tiny --preset demo" in line
     assert not list(tmp_path.iterdir())
 
@@ -297,11 +297,12 @@ def test_resuming_a_finished_run_changes_nothing(tiny_stage1, capsys):
     assert (tiny_stage1 / "last.keras").stat().st_mtime_ns == before
 
 
-def test_a_run_killed_between_its_weights_and_its_history_can_still_be_finished(tiny_dir, tiny_stage1, tmp_path):
-    killed = shutil.copytree(tiny_stage1, tmp_path / "killed")
-    shutil.copy(tiny_dir / "after_one" / "history.csv", killed)  # last.keras is of epoch 2, the history ends at 1
+def test_a_run_killed_between_its_history_and_its_weights_repeats_that_epoch(tiny_dir, tiny_stage1, tmp_path):
+    killed = shutil.copytree(tiny_dir / "after_one", tmp_path / "killed")
+    shutil.copy(tiny_stage1 / "history.csv", killed)  # last.keras is of epoch 1, the history ends at 2
     fit.main(["--resume", "--run", str(killed)])
-    assert runs.finished(killed, read_config(killed))
+    assert [row["epoch"] for row in runs.read_history(killed)] == [1, 2]
+    assert_same_weights(weights_of(killed, "last.keras"), weights_of(tiny_stage1, "last.keras"))
 
 
 @pytest.mark.parametrize(
@@ -309,8 +310,8 @@ def test_a_run_killed_between_its_weights_and_its_history_can_still_be_finished(
     [
         (None, r"expected the run to go on with in --run"),
         ("folder", r"expected a run folder with a config\.json, found none"),
-        ("last.keras", r"found no last\.keras; start it anew"),
-        ("content", r"last\.keras: expected the weights and optimizer of the run's last epoch"),
+        ("last.keras", r"last\.keras: expected the run's weights, found no such file; no epoch of it was finished"),
+        ("content", r"last\.keras: expected a \.keras file of this run's network"),
     ],
 )
 def test_what_cannot_be_resumed_is_refused(tiny_dir, tiny_stage1, tmp_path, capsys, broken, sentence):

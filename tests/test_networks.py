@@ -37,7 +37,7 @@ def without_weights():
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)  # forgets the weights that wait to be allocated; collecting garbage takes long
 
 
 def tiny(stage=1, image_size=32, width=0.05, **network):

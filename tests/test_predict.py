@@ -79,7 +79,7 @@ def test_command_line_names_bad_pictures_and_does_the_others(drawn, tmp_path, ca
     assert line["image"] == str(good)
     assert set(line["landmarks"]) == set(FIVE_POINTS.points)
     assert len(line["attributes"]) == 40
-    assert [text for text in printed.err.splitlines() if text.startswith("error:")][0].startswith(f"error: {bad}: expected an image")
+    assert next(text for text in printed.err.splitlines() if text.startswith("error:")).startswith(f"error: {bad}: expected an image")
     drawing = cv2.imread(str(tmp_path / "out" / "good.png"))
     assert drawing.shape[:2] == (218, 178)
 
