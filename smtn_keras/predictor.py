@@ -102,17 +102,18 @@ def _of_litert(file: Path) -> Predictor:
     try:
         with backend.quiet_native_code():
             runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
-        batch, size = runner.get_input_details()["image"]["shape"][:2]
+            shape = runner.get_input_details()["image"]["shape"]
+            runner(image=np.zeros(shape, np.float32))  # the runtime sets itself up, and says so, at the first call
     except Exception as error:  # the runtime raises many kinds on a damaged file
         raise _damaged(file, "a LiteRT model", error) from None
-    if batch != 1:
-        raise UserError(f"{file}: expected a model of batch 1, got batch {batch}; export it again")
+    if shape[0] != 1:
+        raise UserError(f"{file}: expected a model of batch 1, got batch {shape[0]}; export it again")
 
     def ask(images):
         answers = [runner(image=image[None]) for image in images]
         return {task.name: np.concatenate([answer[task.name] for answer in answers]) for task in tasks}
 
-    return Predictor(tasks, int(size), card, ask)
+    return Predictor(tasks, int(shape[1]), card, ask)
 
 
 def _card(folder: Path) -> tuple[tuple[Task, ...], dict]:
