@@ -63,6 +63,7 @@ def fit(config: Config) -> Path:
     stage1 = None
     if config.stage == 2 and not resume:
         config = config.with_(run={"from_run": str(stage1_run(config))})
+        print(f"stage-1 run: {config.run.from_run}")
         stage1 = _load_stage1(config, data)
     _, steps = training_batches(data, config)
     model = _compiled(config, data, steps)

@@ -1,6 +1,7 @@
 """Training from end to end on the dots of tiny.py: both stages, resuming, diverging, and what does not fit."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -351,6 +353,17 @@ def test_a_training_that_diverges_ends_with_a_sentence_and_keeps_no_useless_weig
     pictures = np.zeros((1, 32, 32, 3), "float32")
     for file in run.glob("*.keras"):
         assert all(np.isfinite(np.asarray(output)).all() for output in runs.load(run, file.name).model(pictures).values()), file.name
+
+
+def test_a_full_disk_ends_with_a_sentence_and_nothing_half_written(tiny_dir, tmp_path, capsys, monkeypatch):
+    def full(model, file, *args, **kwargs):
+        file.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    line = refusal(capsys, [*tiny.flags(tiny_dir, *tiny.NARROW), "--run", str(tmp_path / "run"), "--epochs", "1"])
+    assert "No space left on device" in line
+    assert not [file.name for file in (tmp_path / "run").iterdir() if "partial" in file.name or file.suffix == ".keras"]
 
 
 def test_a_diverged_run_is_no_finished_one(tmp_path):
