@@ -87,8 +87,7 @@ class Synthetic(FaceBuilder):
         Args:
             samples: faces in all; 80 % train, 8 % validation, 12 % test, at least one in each.
             seed: face `index` of a seed is always the same face.
-            **kwargs: of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`. A folder holds one data set: one that was
-                prepared with other `samples` or another `seed` is found again as it is.
+            **kwargs: of `FaceBuilder`, such as `data_dir`.
 
         Raises:
             UserError: `samples` is not a whole number of at least 3, or `seed` not one of at least 0.
