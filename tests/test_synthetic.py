@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from smtn_keras.data.celeba import ATTRIBUTES, FRAME
-from smtn_keras.data.face_drawing import draw_with
+from smtn_keras.data.drawing.face import draw_with
 from smtn_keras.data.synthetic import FREQUENCIES_PERCENT, Synthetic, draw_face, sample_attributes, split_sizes
 from smtn_keras.errors import UserError
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import UserError
 from .builder import Example, FaceBuilder
 from .celeba import ATTRIBUTES, FRAME, TASKS
-from .face_drawing import draw_with
+from .drawing.face import draw_with
 
 # Share of the 202,599 faces that have each attribute, in percent. Source: CelebA's published list_attr_celeba.
 FREQUENCIES_PERCENT = dict(

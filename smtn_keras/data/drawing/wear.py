@@ -5,9 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from .celeba import FRAME
-from .face_canvas import between, ellipse, mirrored, mix, shade, smooth
-from .face_head import Head, rainbow
+from ..celeba import FRAME
+from .canvas import between, ellipse, mirrored, mix, shade, smooth
+from .head import Head, rainbow
 
 SIDES = (-1, 1)
 _STEPS = 9  # samples of a hair edge from one control point to the next: fine enough for waves

@@ -21,11 +21,11 @@ import math
 import cv2
 import numpy as np
 
-from .celeba import FRAME
-from .face_canvas import between
-from .face_head import Head
-from .face_parts import draw_beard, draw_eyes, draw_mouth, draw_nose, draw_skin, mouth_corners, nose_tip
-from .face_wear import Hair, draw_body, draw_ears, draw_glasses, draw_ground, draw_hat, draw_jewels, draw_occluder
+from ..celeba import FRAME
+from .canvas import between
+from .head import Head
+from .parts import draw_beard, draw_eyes, draw_mouth, draw_nose, draw_skin, mouth_corners, nose_tip
+from .wear import Hair, draw_body, draw_ears, draw_glasses, draw_ground, draw_hat, draw_jewels, draw_occluder
 
 _X = np.arange(FRAME[0], dtype=np.float32) / FRAME[0] - 0.5
 _Y = np.arange(FRAME[1], dtype=np.float32) / FRAME[1] - 0.5

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .celeba import ATTRIBUTES, FRAME
-from .face_canvas import Canvas, Colour, between, mirrored, mix, shade, smooth
+from ..celeba import ATTRIBUTES, FRAME
+from .canvas import Canvas, Colour, between, mirrored, mix, shade, smooth
 
 EYES_PX = np.array([(69.5, 111.0), (107.5, 111.0)])  # their means in CelebA's aligned frame
 _EYE_STD_PX = 1.3

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .face_canvas import between, ellipse, mirrored, mix, shade, smooth
-from .face_head import Head, rainbow
+from .canvas import between, ellipse, mirrored, mix, shade, smooth
+from .head import Head, rainbow
 
 _T = np.linspace(-1, 1, 15)  # along a lid or a lip, corner to corner
 _BULGE = (1 - _T * _T).clip(0)
