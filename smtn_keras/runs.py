@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import __version__
 from .config import Config, read_config
 from .errors import UserError
 from .tasks import Landmarks, Task, tasks_from_json, tasks_to_json
@@ -237,21 +238,31 @@ def _environment() -> dict:
     """Versions, commit, machine and command of this process."""
     import keras
 
-    packages = ("smtn_keras", "keras", "tensorflow", "jax", "tensorflow-datasets", "grain", "numpy", "opencv-python-headless")
-    versions = {}
+    packages = ("keras", "tensorflow", "jax", "tensorflow-datasets", "grain", "numpy", "opencv-python-headless")
+    versions = {"smtn_keras": __version__}
     for package in packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "versions": versions,
-        "commit": git.stdout.strip() or None,
+        "commit": _commit(),
         "backend": keras.backend.backend(),
         "devices": [str(device) for device in keras.distribution.list_devices()],
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
     }
+
+
+def _commit() -> str | None:
+    """The commit of this code, if it runs from a checkout (and not from site-packages inside somebody else's)."""
+    here = Path(__file__)
+    for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+        try:
+            answer = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):  # no git, or no checkout
+            return None
+    return answer.stdout.strip()
