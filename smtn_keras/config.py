@@ -3,6 +3,7 @@
 Every field is a flag of `python -m smtn_keras.fit`; its comment is the flag's help. Imports nothing heavy.
 """
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -138,7 +139,7 @@ class RunConfig:
     runs: str = "runs"
     """Where new runs are made and stage-1 runs are looked for."""
     from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Stage 2: the stage-1 run; by itself the newest finished one of the same data and preset under --runs."""
+    """Stage 2: the stage-1 run; by itself the newest finished one of the same data (and of --preset, if given) under --runs."""
     resume: bool = False
     """Go on with the run in --run from its last epoch, with its own settings."""
 
@@ -240,23 +241,24 @@ def preset(name: str, stage: int) -> Config:
     return Config(stage=stage, preset=name, network=network, training=training)
 
 
+def asked(argv: list[str] | None) -> argparse.Namespace:
+    """The `preset` (None if not given) and `stage` among flags: what the other settings start from."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    flags.add_argument("--preset", choices=PRESETS)
+    flags.add_argument("--stage", type=int, choices=(1, 2), default=1)
+    try:
+        return flags.parse_known_args(argv)[0]
+    except argparse.ArgumentError:  # tyro says it better in parse()
+        return argparse.Namespace(preset=None, stage=1)
+
+
 def parse(argv: list[str] | None, prog: str, description: str, stage1: Path | None = None) -> Config:
     """Flags to a configuration: the preset of the stage first, then what the stage-1 run fixes, then every flag given."""
-    import argparse
-    import sys
-
-    argv = sys.argv[1:] if argv is None else argv
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--preset", choices=PRESETS, default="small")
-    first.add_argument("--stage", type=int, choices=(1, 2), default=1)
-    try:
-        known, _ = first.parse_known_args(argv)
-        start = preset(known.preset, known.stage)
-    except argparse.ArgumentError:  # tyro says it better below
-        start = preset("small", 1)
-    if stage1:
-        theirs = read_config(stage1).network
-        start = start.with_(network={field: getattr(theirs, field) for field in BACKBONE})
+    flags = asked(argv)
+    theirs = read_config(stage1) if stage1 else None
+    start = preset(flags.preset or (theirs.preset if theirs else "small"), flags.stage)
+    if theirs:
+        start = start.with_(network={field: getattr(theirs.network, field) for field in BACKBONE})
     return tyro.cli(tyro.conf.OmitArgPrefixes[Config], args=argv, default=start, prog=prog, description=description)
 
 

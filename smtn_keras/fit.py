@@ -6,22 +6,20 @@ import time
 from pathlib import Path
 
 from . import backend, runs
-from .config import BACKBONE, Config, parse, read_config
+from .config import BACKBONE, Config, asked, parse, read_config
 from .errors import UserError, clean_exit
+
+PROG = "python -m smtn_keras.fit"
 
 
 def main(argv: list[str] | None = None):
     """Command line."""
     with clean_exit():
-        config = parse(argv, "python -m smtn_keras.fit", __doc__)
+        config = parse(argv, PROG, __doc__)
         if config.stage == 2 and not config.run.resume:
-            config = parse(argv, "python -m smtn_keras.fit", __doc__, stage1=stage1_run(config))
+            stage1 = config.run.from_run or str(runs.newest_stage1(config.data.data, config.run.runs, asked(argv).preset))
+            config = parse(argv, PROG, __doc__, Path(stage1)).with_(run={"from_run": stage1})
         print(f"run folder: {fit(config)}")
-
-
-def stage1_run(config: Config) -> Path:
-    """The stage-1 run that a stage-2 run starts from."""
-    return Path(config.run.from_run) if config.run.from_run else runs.newest_stage1(config)
 
 
 def fit(config: Config) -> Path:
@@ -62,7 +60,8 @@ def fit(config: Config) -> Path:
 
     stage1 = None
     if config.stage == 2 and not resume:
-        config = config.with_(run={"from_run": str(stage1_run(config))})
+        if not config.run.from_run:
+            config = config.with_(run={"from_run": str(runs.newest_stage1(config.data.data, config.run.runs, config.preset))})
         print(f"stage-1 run: {config.run.from_run}")
         stage1 = _load_stage1(config, data)
     _, steps = training_batches(data, config)

@@ -113,23 +113,24 @@ def write_history(folder: Path, rows: list[dict[str, float]]):
     write(Path(folder) / "history.csv", "\n".join(lines) + "\n")
 
 
-def newest_stage1(config: Config) -> Path:
-    """The newest finished stage-1 run of the configuration's data and preset.
+def newest_stage1(data: str, runs: str | Path, preset: str | None = None) -> Path:
+    """The newest finished stage-1 run of a data set, and of a preset if one is named.
 
     Raises:
         UserError: if there is none; it names the command that makes one.
     """
     found = []
-    for file in Path(config.run.runs).glob("*/config.json"):
+    for file in Path(runs).glob("*/config.json"):
         with contextlib.suppress(UserError):  # other folders may hold a config.json of their own
             other = read_config(file.parent)
-            alike = (other.stage, other.data.data, other.preset, other.network.branch) == (1, config.data.data, config.preset, "end")
+            alike = (other.stage, other.network.branch, other.data.data) == (1, "end", data) and preset in (None, other.preset)
             if alike and finished(file.parent, other):
                 found.append(file.parent)
     if not found:
+        flags = f"--data {data}" + (f" --preset {preset}" if preset else "")
         raise UserError(
-            f"--stage 2: expected a finished stage-1 run of '{config.data.data}' and preset {config.preset} under {config.run.runs}/, found none; make one with "
-            f"'python -m smtn_keras.fit --stage 1 --data {config.data.data} --preset {config.preset}' or name one with --from"
+            f"--stage 2: expected a finished stage-1 run with {flags} under {runs}/, found none; make one with "
+            f"'python -m smtn_keras.fit --stage 1 {flags}' or name one with --from"
         )
     return max(found, key=lambda folder: (folder / "history.csv").stat().st_mtime)
 

@@ -132,9 +132,13 @@ def test_stage_and_preset_are_flags_and_decide_the_rest():
 
 def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
     theirs = Config(
-        1, network=NetworkConfig(image_size=48, width=0.1, batch_norm=False, head="pooled", attribute_output="logits", fuse_at="block")
+        1,
+        "demo",
+        network=NetworkConfig(image_size=48, width=0.1, batch_norm=False, head="pooled", attribute_output="logits", fuse_at="block"),
     )
     (tmp_path / "config.json").write_text(theirs.to_json())
+    assert parse(["--stage", "2"], "fit", "", stage1=tmp_path).preset == "demo"
+    assert parse(["--stage", "2", "--preset", "small"], "fit", "", stage1=tmp_path).preset == "small"
     ours = parse(["--stage", "2"], "fit", "", stage1=tmp_path).network
     assert [getattr(ours, field) for field in BACKBONE] == [48, 0.1, False, "pooled", "logits"]
     assert ours.fuse_at == "conv"

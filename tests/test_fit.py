@@ -177,14 +177,14 @@ def test_stage_2_finds_its_stage_1_run_and_takes_its_backbone(tiny_dir, tiny_sta
 
 def test_stage_2_without_a_run_names_the_command_that_makes_one(tiny_dir, tmp_path, capsys):
     line = refusal(capsys, ["--stage", "2", "--data", "tiny", "--data-dir", str(tiny_dir), "--runs", str(tmp_path), "--preset", "demo"])
-    assert "expected a finished stage-1 run of 'tiny'" in line
+    assert "expected a finished stage-1 run with --data tiny --preset demo" in line
     assert "python -m smtn_keras.fit --stage 1 --data tiny --preset demo" in line
     assert not list(tmp_path.iterdir())
 
 
-def fake_run(folder, stage=1, data="tiny", branch="end", epochs=3, done=3, age=0):
+def fake_run(folder, stage=1, data="tiny", name="small", branch="end", epochs=3, done=3, age=0):
     folder.mkdir(parents=True)
-    config = preset("small", stage).with_(data={"data": data}, network={"branch": branch}, training={"epochs": epochs})
+    config = preset(name, stage).with_(data={"data": data}, network={"branch": branch}, training={"epochs": epochs})
     (folder / "config.json").write_text(config.to_json())
     if done:
         runs.write_history(folder, [{"epoch": epoch} for epoch in range(done)])
@@ -199,18 +199,25 @@ def test_the_newest_finished_stage_1_run_on_the_data_is_taken(tmp_path):
     fake_run(tmp_path / "second", stage=2, branch="input")
     fake_run(tmp_path / "other_data", data="celeba")
     fake_run(tmp_path / "branched", branch="conv2_2")
-    config = preset("small", 2).with_(data={"data": "tiny"}, run={"runs": str(tmp_path)})
-    assert runs.newest_stage1(config) == tmp_path / "b"
+    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "b"
     os.utime(tmp_path / "a" / "history.csv", (1e9, 1e9))
-    assert runs.newest_stage1(config) == tmp_path / "a"
+    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "a"
+
+
+def test_a_named_preset_narrows_the_search(tmp_path):
+    fake_run(tmp_path / "demo", name="demo")
+    fake_run(tmp_path / "small", age=5)
+    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "demo"
+    assert runs.newest_stage1("tiny", tmp_path, "small") == tmp_path / "small"
+    with pytest.raises(UserError, match="--preset paper"):
+        runs.newest_stage1("tiny", tmp_path, "paper")
 
 
 def test_a_folder_that_is_no_run_does_not_stop_the_search(tmp_path):
     fake_run(tmp_path / "a")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.json").write_text('{"model_type": "bert"}')
-    config = preset("small", 2).with_(data={"data": "tiny"}, run={"runs": str(tmp_path)})
-    assert runs.newest_stage1(config) == tmp_path / "a"
+    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "a"
 
 
 @pytest.mark.parametrize(
