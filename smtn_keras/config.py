@@ -164,6 +164,10 @@ class Config:
                 raise UserError(
                     "--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1; hard sharing has no task stack beside the input"
                 )
+            if self.run.from_run:
+                raise UserError(
+                    f"--from {self.run.from_run}: expected --stage 2 beside it, got --stage 1, which starts from no run; add --stage 2 or leave it out"
+                )
             if network.init == "stage1":
                 raise UserError("--init stage1: expected scratch or imagenet in stage 1; there is no run before it")
         else:

@@ -53,7 +53,7 @@ FLAGS = {
     "run": {
         "run": (["--run", "here"], "here"),
         "runs": (["--runs", "there"], "there"),
-        "from_run": (["--from", "that"], "that"),
+        "from_run": (["--stage", "2", "--from", "that"], "that"),
         "resume": (["--resume"], True),
     },
 }
@@ -163,7 +163,7 @@ def test_help_imports_neither_keras_nor_tensorflow():
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_configuration_survives_json(stage):
     for name in configs.PRESETS:
-        config = preset(name, stage).with_(run={"run": "a", "from_run": "b"}, network={"branch": "conv2_2"})
+        config = preset(name, stage).with_(run={"run": "a", "from_run": "b" if stage == 2 else None}, network={"branch": "conv2_2"})
         assert Config.from_json(config.to_json()) == config
 
 
@@ -214,6 +214,7 @@ REFUSED = [
     ("--weights vgg.h5", "--weights: expected --init imagenet beside it"),
     ("--branch input", "--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1"),
     ("--init stage1", "--init stage1: expected scratch or imagenet in stage 1"),
+    ("--from runs/x", "--from runs/x: expected --stage 2 beside it"),
     ("--stage 2 --branch end", "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2"),
     ("--stage 2 --fusion concat --init stage1", "--fusion concat --init stage1: concatenation doubles the input channels"),
     ("--stage 2 --fusion concat --init imagenet --width 1", "--fusion concat --init imagenet: concatenation doubles the input channels"),
