@@ -22,6 +22,7 @@ REQUIRES = [
     "matplotlib>=3.11",
     "tensorboardX>=2.6.5",  # TensorBoard's events without TensorFlow
     "tqdm>=4.70",
+    "filelock>=4.2",  # one preparation of a data set at a time
     "tyro>=1.0.17",  # command lines from dataclasses
 ]
 DETECT = ["mtcnn>=1.0", "tensorflow>=2.21"]  # a face detector that ships its weights

@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from filelock import FileLock, Timeout
 
 from .data import DATA_SETS, data_set_class
 from .errors import UserError, clean_exit
@@ -117,21 +117,20 @@ def _report(name: str, data_dir: Path, verb: str) -> None:
 @contextlib.contextmanager
 def _only_one(folder: Path):
     """Lets one process at a time prepare a data set; the lock falls with the process, even a killed one."""
+    lock = FileLock(folder.parent / ".lock", timeout=0)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = (folder.parent / ".lock").open("w")
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder}: expected to prepare it alone, got another process at it; wait until that is done") from None
     except OSError as error:
         raise UserError(
             f"{folder.parent}: expected a folder that can be written, got '{error.strerror}'; name another --data-dir"
         ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: expected to prepare it alone, got another process at it; wait until that is done") from None
-        except OSError:
-            pass  # a file system without locks
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
