@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 from . import backend
@@ -60,6 +61,12 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     train, truth = data.targets("train"), data.targets(settings.split)
     batches, steps = evaluation_batches(data, settings.split, run.config.network.image_size, settings.batch_size)
     outputs = run.model.predict(batches.map(lambda batch: batch[0]), steps=steps, verbose="auto" if sys.stderr.isatty() else 0)
+    for name, values in outputs.items():
+        broken = int((~np.isfinite(values)).any(axis=tuple(range(1, values.ndim))).sum())
+        if broken:
+            raise UserError(
+                f"{settings.run}: expected finite outputs, got NaN or infinity in {name} for {broken} of {len(values)} pictures; train the run again"
+            )
     result = {
         task.name: {"metrics": task_metrics(task, outputs[task.name], truth), "floor": floor_metrics(task, train, truth)}
         for task in run.tasks

@@ -160,3 +160,13 @@ def test_data_that_is_not_there_is_refused(run, tmp_path, capsys):
 def test_a_batch_size_below_one_is_refused(run, capsys, monkeypatch, size):
     monkeypatch.setenv("COLUMNS", "400")
     assert "--batch-size: expected" in refusal(capsys, "--run", run, "--batch-size", size)
+
+
+def test_a_model_that_answers_nan_is_refused(tiny_stage1, tmp_path, capsys):
+    run = shutil.copytree(tiny_stage1, tmp_path / "run")
+    model = runs.load(run).model
+    layer = model.get_layer("landmarks_heatmaps")
+    layer.set_weights([np.full_like(weight, np.nan) for weight in layer.get_weights()])
+    model.save(run / "best.keras")
+    assert "got NaN or infinity in landmarks for 21 of 21 pictures" in refusal(capsys, "--run", run)
+    assert not (run / "metrics.json").exists()
