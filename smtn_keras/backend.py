@@ -1,6 +1,7 @@
 """Starting Keras and its backend: quietly, and with the arithmetic that the device does best."""
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 
 def start():
-    """Imports Keras and wakes its backend, without TensorFlow's notes on GPUs that are not there."""
+    """Imports Keras and wakes its backend, without TensorFlow's notes on GPUs, and Grain's on JAX, that are not there."""
+    logging.getLogger("absl").addFilter(lambda record: "jax profiler" not in record.getMessage())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_code():
         import keras
