@@ -1,6 +1,7 @@
 """The one way in which a command line ends on bad input."""
 
 import contextlib
+import errno
 import sys
 
 
@@ -10,18 +11,21 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def clean_exit():
-    """Turns a `UserError` (or a full disk) into one line on stderr and exit code 2."""
+    """Turns a `UserError`, or an output that cannot be written, into one line on stderr and exit code 2."""
     try:
         yield
     except UserError as error:
         sys.exit(_fail(error))
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in _OUTPUT_ERRORS:
             raise
-        sys.exit(_fail(f"cannot write {error.filename or 'the output'}: {error.strerror}; free some space or choose another folder"))
+        sys.exit(_fail(f"cannot write {error.filename or 'the output'}: {error.strerror}; free some space or name another folder"))
 
 
-_DISK_ERRORS = (28, 30, 122)  # ENOSPC, EROFS, EDQUOT
+_OUTPUT_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 def _fail(message) -> int:

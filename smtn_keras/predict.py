@@ -3,6 +3,7 @@
 Prints one JSON line for each face, points in pixels of the photo.
 """
 
+import collections
 import dataclasses
 import json
 import sys
@@ -54,7 +55,7 @@ def predict(settings: PredictConfig) -> int:
 
     predictor = load_predictor(settings.model)
     detector = _detector() if settings.detect else None
-    failed = 0
+    failed, drawn = 0, collections.Counter()
     for name in settings.images:
         try:
             photo = read_image(name)
@@ -70,7 +71,11 @@ def predict(settings: PredictConfig) -> int:
         for face in faces:
             print(json.dumps({"image": name, **face}), flush=True)
         if settings.out:
-            print(f"drawn: {draw_faces(photo, faces, Path(settings.out) / f'{Path(name).stem}.png')}", file=sys.stderr)
+            # a name of its own, so that neither a photo in that folder nor another photo's drawing is written over
+            stem = f"{Path(name).stem}_faces"
+            drawn[stem] += 1
+            number = "" if drawn[stem] == 1 else f"-{drawn[stem]}"
+            print(f"drawn: {draw_faces(photo, faces, Path(settings.out) / f'{stem}{number}.png')}", file=sys.stderr)
     return failed
 
 

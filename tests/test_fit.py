@@ -373,6 +373,13 @@ def test_a_full_disk_ends_with_a_sentence_and_nothing_half_written(tiny_dir, tmp
     assert not [file.name for file in (tmp_path / "run").iterdir() if "partial" in file.name or file.suffix == ".keras"]
 
 
+def test_runs_in_a_place_that_is_no_folder_end_with_a_sentence(tiny_dir, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    line = refusal(capsys, [*tiny.flags(tiny_dir, *tiny.NARROW), "--run", str(tmp_path / "file" / "run")])
+    assert "Not a directory" in line and "name another folder" in line
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_a_diverged_run_is_no_finished_one(tmp_path):
     fake_run(tmp_path / "run", epochs=3, done=1)
     assert not runs.finished(tmp_path / "run", read_config(tmp_path / "run"))

@@ -80,8 +80,20 @@ def test_command_line_names_bad_pictures_and_does_the_others(drawn, tmp_path, ca
     assert set(line["landmarks"]) == set(FIVE_POINTS.points)
     assert len(line["attributes"]) == 40
     assert next(text for text in printed.err.splitlines() if text.startswith("error:")).startswith(f"error: {bad}: expected an image")
-    drawing = cv2.imread(str(tmp_path / "out" / "good.png"))
+    drawing = cv2.imread(str(tmp_path / "out" / "good_faces.png"))
     assert drawing.shape[:2] == (218, 178)
+
+
+def test_drawings_write_over_neither_photos_nor_each_other(drawn, tmp_path):
+    photos = [tmp_path / "face.png", tmp_path / "more" / "face.png"]
+    photos[1].parent.mkdir()
+    for i, photo in enumerate(photos):
+        cv2.imwrite(str(photo), draw_face(seed=3, index=i)[0][..., ::-1])
+    before = photos[0].read_bytes()
+    predict.main([*map(str, photos), "--no-detect", "--model", str(drawn / "stage2"), "--out", str(tmp_path)])
+    assert photos[0].read_bytes() == before
+    first, second = (cv2.imread(str(tmp_path / name)).astype(int) for name in ("face_faces.png", "face_faces-2.png"))
+    assert np.abs(first - second).mean() > 5, "two different faces"
 
 
 def test_a_real_photo(drawn, tmp_path, capsys):

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from smtn_keras import report
 from smtn_keras.errors import UserError
+
+ROOT = Path(__file__).parent.parent
 
 
 def cells(text, first):
@@ -54,3 +57,10 @@ def test_a_page_without_markers_is_refused_and_kept(drawn, tmp_path):
     with pytest.raises(UserError, match="found them not"):
         report.insert(page, "table")
     assert page.read_text() == "text\n"
+
+
+def test_the_readme_says_what_the_recorded_runs_say():
+    folders = sorted(str(folder) for folder in (ROOT / "docs" / "runs").iterdir())
+    shown = (ROOT / "README.md").read_text().split(report.BEGIN)[1].split(report.END)[0]
+    assert shown.strip() == report.report(tuple(folders))
+    assert shown.count("floor") == 3  # one table for each data set
