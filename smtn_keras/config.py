@@ -14,7 +14,7 @@ import tyro
 from .errors import UserError
 
 PRESETS = ("paper", "small", "demo")
-BACKBONE = ("image_size", "width", "batch_norm", "head", "attribute_output")  # what stage 2 takes from its stage-1 run
+BACKBONE = ("image_size", "width", "batch_norm", "head", "uncertainty", "attribute_output")  # what stage 2 takes from its stage-1 run
 
 
 def _check_range(flag: str, value: float, low: float, high: float):
@@ -27,9 +27,13 @@ class DataConfig:
     """What to train on, and how pictures are varied."""
 
     data: str = "synthetic"
-    """A prepared data set: synthetic, celeba or mtfl."""
+    """A prepared data set: synthetic, celeba or mtfl; or several trained as one, each face with the labels it has: celeba+mtfl."""
     data_dir: str = "data"
     """The folder into which `smtn_keras.prepare` wrote it."""
+    sampling: tuple[float, ...] | None = None
+    """How often each joined set is drawn from, in their order, such as 1 1; by itself by their sizes."""
+    samples: int | None = None
+    """Train on at most this many pictures of each set, chosen by the seed (for learning curves)."""
     flip: bool = True
     """Mirror half of the training pictures; points and labels change sides."""
     shift: float = 0.04
@@ -40,11 +44,33 @@ class DataConfig:
     """Turn them by up to this many degrees."""
     colour: float = 0.1
     """Change brightness, contrast and saturation by up to this share."""
+    blur: float = 0.0
+    """Blur half of them by a Gaussian of up to this many pixels of the network's input."""
+    jpeg: int = 0
+    """Compress half of them as JPEG of a quality from this to 95; 0: none."""
+    erase: float = 0.0
+    """The chance that a rectangle of 2 to 20 % of a picture is covered by noise (random erasing), as an occlusion."""
+    mixup: float = 0.0
+    """MixUp: half of them are blended with another, by a share from Beta(this, this); they teach labels only, no points. 0: none."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The data sets trained as one."""
+        return tuple(self.data.split("+"))
 
     def __post_init__(self):
         for name in ("shift", "scale", "colour"):
             _check_range(f"--{name}", getattr(self, name), 0, 0.9)
-        _check_range("--rotation", self.rotation, 0, 180)
+        for name, high in (("rotation", 180), ("blur", 100), ("jpeg", 95), ("erase", 1), ("mixup", 100)):
+            _check_range(f"--{name}", getattr(self, name), 0, high)
+        if len(set(self.names)) < len(self.names):
+            raise UserError(f"--data {self.data}: expected each data set once, got one twice; name it once and use --sampling")
+        if self.samples is not None:
+            _check_range("--samples", self.samples, 1, 2**31 - 1)
+        if self.sampling is not None and (len(self.sampling) != len(self.names) or not all(0 < w < float("inf") for w in self.sampling)):
+            raise UserError(
+                f"--sampling: expected {len(self.names)} positive numbers, one for each set of --data {self.data}, got {' '.join(map(str, self.sampling))}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +83,15 @@ class NetworkConfig:
     """Share of VGG16's filters in each layer."""
     batch_norm: bool = True
     """Batch normalisation between each conv and its ReLU."""
-    head: Literal["paper", "pooled", "softargmax"] = "softargmax"
-    """paper: flatten, FC 2048; pooled: a small FC; softargmax: points as expectations of heatmaps, attributes pooled."""
+    head: Literal["paper", "pooled", "softargmax", "both"] = "softargmax"
+    """paper: flatten, FC 2048; pooled: a small FC; softargmax: points as expectations of heatmaps, attributes pooled; both: points
+    as the mean of the last two."""
+    uncertainty: bool = False
+    """Predict beside each point how far off it may be, trained by the likelihood of a Laplace distribution."""
+    dropout: float = 0.0
+    """Share of the FC layer's units left out in training."""
+    gradient_balance: bool = False
+    """Scale the tasks' gradients to the same norm where they enter the shared stack (stage 1)."""
     attribute_output: Literal["softmax", "logits"] = "softmax"
     """softmax: a two-way softmax for each binary label, as in the paper; logits: one logit each."""
     branch: Literal["input", "conv1_2", "conv2_2", "conv3_3", "end"] | None = None
@@ -81,6 +114,7 @@ class NetworkConfig:
                 f"--image-size: expected a multiple of 16, got {self.image_size}; try {max(16, round(self.image_size / 16) * 16)}"
             )
         _check_range("--width", self.width, 0.03, 4)
+        _check_range("--dropout", self.dropout, 0, 0.95)
         if self.init == "imagenet" and self.width != 1:
             raise UserError(
                 f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init"
@@ -107,14 +141,24 @@ class TrainingConfig:
     """cosine: one epoch of warm-up, then down to zero."""
     weight_decay: float = 1e-4
     """AdamW's."""
-    landmarks_loss: Literal["mse", "l1"] = "l1"
-    """The paper's mean square error, or the mean absolute error."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is what is measured and kept as best; 0: none."""
+    landmarks_loss: Literal["mse", "l1", "smooth_l1", "wing", "adaptive_wing"] = "l1"
+    """The paper's mean square error, the mean absolute error, or a mix of both: Huber's, Wing or Adaptive Wing."""
     landmark_scale: float = 20.0
     """Landmarks in [0, 1] are multiplied by this before their loss (the paper does not say its scale)."""
     landmarks_weight: float = 1.0
     """Weight of the landmarks' loss in the sum."""
     attributes_weight: float = 1.0
     """Weight of the attributes' loss in the sum."""
+    attributes_loss: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    """focal: easy labels count less; asymmetric: easy absent ones only."""
+    label_smoothing: float = 0.0
+    """Share of the certainty that is taken from the truth of a label."""
+    label_weighting: Literal["none", "frequency"] = "none"
+    """frequency: the rarer a class of a label in the training part, the more it counts."""
+    balance: Literal["fixed", "uncertainty"] = "fixed"
+    """fixed: the two weights above; uncertainty: each task's loss by its own size, as homoscedastic uncertainty would."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the conv layers; auto: bfloat16 where the processor has it. Weights and heads stay float32."""
     seed: int = 0
@@ -126,8 +170,14 @@ class TrainingConfig:
         for name in ("learning_rate", "landmark_scale"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(self, name)}")
-        for name in ("weight_decay", "landmarks_weight", "attributes_weight"):
-            _check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0, 1e9)
+        for name, high in (
+            ("weight_decay", 1e9),
+            ("landmarks_weight", 1e9),
+            ("attributes_weight", 1e9),
+            ("ema", 0.99999),
+            ("label_smoothing", 0.9),
+        ):
+            _check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0, high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +256,10 @@ class Config:
         try:
             fields = json.loads(text)
             parts = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}
+            if fields["data"].get("sampling"):
+                fields["data"]["sampling"] = tuple(fields["data"]["sampling"])
             return cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (TypeError, AttributeError, KeyError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{name}: expected a configuration written by smtn_keras.fit, got something else ({error}); train the run again"
             ) from None
