@@ -14,6 +14,7 @@ import tyro
 from .errors import UserError
 
 PRESETS = ("paper", "small", "demo")
+STAGES = (1, 2, 3)
 BACKBONE = ("image_size", "width", "batch_norm", "head", "uncertainty", "attribute_output")  # what stage 2 takes from its stage-1 run
 
 
@@ -146,7 +147,9 @@ class TrainingConfig:
     landmarks_loss: Literal["mse", "l1", "smooth_l1", "wing", "adaptive_wing"] = "l1"
     """The paper's mean square error, the mean absolute error, or a mix of both: Huber's, Wing or Adaptive Wing."""
     landmark_scale: float = 20.0
-    """Landmarks in [0, 1] are multiplied by this before their loss (the paper does not say its scale)."""
+    """Landmarks are multiplied by this before their loss (the paper does not say its scale)."""
+    landmark_unit: Literal["image", "eyes"] = "image"
+    """Before that they are taken in sides of the image, or in distances of the eyes, as NME takes them."""
     landmarks_weight: float = 1.0
     """Weight of the landmarks' loss in the sum."""
     attributes_weight: float = 1.0
@@ -189,7 +192,7 @@ class RunConfig:
     runs: str = "runs"
     """Where new runs are made and stage-1 runs are looked for."""
     from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """Stage 2: the stage-1 run; by itself the newest finished one of the same data (and of --preset, if given) under --runs."""
+    """The run of the stage before; by itself the newest finished one of the same data (and of --preset, if given) under --runs."""
     resume: bool = False
     """Go on with the run in --run from its last epoch, with its own settings."""
 
@@ -198,8 +201,9 @@ class RunConfig:
 class Config:
     """All settings of one training."""
 
-    stage: Literal[1, 2] = 1
-    """1: hard sharing, one stack with two heads; 2: that stack frozen, a task stack for each task fused with it."""
+    stage: Literal[1, 2, 3] = 1
+    """1: hard sharing, one stack with two heads; 2: that stack frozen, a task stack for each task fused with it; 3: a stage-2 run
+    trained on with nothing frozen, at a small learning rate (the paper's end-to-end future)."""
     preset: Literal["paper", "small", "demo"] = "small"
     """Where all other settings start: the paper's recipe, a narrow network for a laptop, or a few minutes on synthetic faces."""
     data: DataConfig = DataConfig()
@@ -216,14 +220,14 @@ class Config:
                 )
             if self.run.from_run:
                 raise UserError(
-                    f"--from {self.run.from_run}: expected --stage 2 beside it, got --stage 1, which starts from no run; add --stage 2 or leave it out"
+                    f"--from {self.run.from_run}: expected --stage 2 or 3 beside it, got --stage 1, which starts from no run; add one or leave it out"
                 )
             if network.init == "stage1":
                 raise UserError("--init stage1: expected scratch or imagenet in stage 1; there is no run before it")
         else:
             if network.branch == "end":
                 raise UserError(
-                    "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2; a task stack that begins at the end has no layer"
+                    f"--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage {self.stage}; a task stack that begins at the end has no layer"
                 )
             if network.fusion == "concat" and network.init not in ("scratch", None):
                 raise UserError(
@@ -235,7 +239,7 @@ class Config:
         """A copy with what depends on the stage written out, so that the record of a run says what was built."""
         network = self.network
         branch = network.branch or ("end" if self.stage == 1 else "input")
-        init = network.init or ("stage1" if self.stage == 2 and network.fusion == "channelwise" else "scratch")
+        init = network.init or ("stage1" if self.stage > 1 and network.fusion == "channelwise" else "scratch")
         return self.with_(network={"branch": branch, "init": init})
 
     def with_(self, **parts: dict) -> "Config":
@@ -289,11 +293,13 @@ def preset(name: str, stage: int) -> Config:
         )
     network = NetworkConfig(image_size=64, width=0.25)
     if name == "small":
-        training = TrainingConfig(epochs=12 if stage == 1 else 10, learning_rate=2e-3)
+        training = TrainingConfig(epochs={1: 12, 2: 10, 3: 4}[stage])
     elif name == "demo":
-        training = TrainingConfig(epochs=6 if stage == 1 else 4, learning_rate=2e-3)
+        training = TrainingConfig(epochs={1: 6, 2: 4, 3: 2}[stage])
     else:
         raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got '{name}'")
+    if stage == 3:
+        training = dataclasses.replace(training, learning_rate=training.learning_rate / 10)
     return Config(stage=stage, preset=name, network=network, training=training)
 
 
@@ -301,21 +307,30 @@ def asked(argv: list[str] | None) -> argparse.Namespace:
     """The `preset` (None if not given) and `stage` among flags: what the other settings start from."""
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     flags.add_argument("--preset", choices=PRESETS)
-    flags.add_argument("--stage", type=int, choices=(1, 2), default=1)
+    flags.add_argument("--stage", type=int, choices=STAGES, default=1)
     try:
         return flags.parse_known_args(argv)[0]
     except argparse.ArgumentError:  # tyro says it better in parse()
         return argparse.Namespace(preset=None, stage=1)
 
 
-def parse(argv: list[str] | None, prog: str, description: str, stage1: Path | None = None) -> Config:
-    """Flags to a configuration: the preset of the stage first, then what the stage-1 run fixes, then every flag given."""
+def parse(argv: list[str] | None, prog: str, description: str, before: Path | None = None) -> Config:
+    """Flags to a configuration: the preset of the stage first, then what the run of the stage before fixes, then every flag given."""
     flags = asked(argv)
-    theirs = read_config(stage1) if stage1 else None
+    theirs = read_config(before) if before else None
     start = preset(flags.preset or (theirs.preset if theirs else "small"), flags.stage)
     if theirs:
-        start = start.with_(network={field: getattr(theirs.network, field) for field in BACKBONE})
+        # a run of another stage is refused later, with a sentence that says which was expected
+        fields = fixed_by_the_run_before(flags.stage) if theirs.stage == flags.stage - 1 else BACKBONE
+        start = start.with_(network={field: getattr(theirs.network, field) for field in fields})
     return tyro.cli(tyro.conf.OmitArgPrefixes[Config], args=argv, default=start, prog=prog, description=description)
+
+
+def fixed_by_the_run_before(stage: int) -> tuple[str, ...]:
+    """The network's settings that a run takes from the run of the stage before: in stage 3 all that shape it."""
+    if stage < 3:
+        return BACKBONE
+    return tuple(field.name for field in dataclasses.fields(NetworkConfig) if field.name not in ("dropout", "gradient_balance"))
 
 
 def read_config(run: Path) -> Config:

@@ -72,7 +72,7 @@ def demo(settings: DemoConfig) -> Path:
 
     _say("4/6 measure both on the test part")
     for stage in (1, 2):
-        results[stage] = evaluate(EvaluateConfig(run=str(out / f"stage{stage}"), split="test"), quiet=True)
+        results[stage] = evaluate(EvaluateConfig(run=str(out / f"stage{stage}"), split="test"), quiet=True)["synthetic/test"]
 
     _say("5/6 export stage 2 and compare the formats")
     exported = export(ExportConfig(run=str(out / "stage2"), out=str(out / "exported")))

@@ -1,12 +1,11 @@
-"""Trains a run: `python -m smtn_keras.fit --stage 1`, then `--stage 2`."""
+"""Trains a run: `python -m smtn_keras.fit --stage 1`, then `--stage 2`, and if wanted `--stage 3`."""
 
 import math
 import os
-import time
 from pathlib import Path
 
 from . import backend, runs
-from .config import BACKBONE, Config, asked, parse, read_config
+from .config import Config, asked, fixed_by_the_run_before, parse, read_config
 from .errors import UserError, clean_exit
 
 PROG = "python -m smtn_keras.fit"
@@ -16,9 +15,9 @@ def main(argv: list[str] | None = None):
     """Command line."""
     with clean_exit():
         config = parse(argv, PROG, __doc__)
-        if config.stage == 2 and not config.run.resume:
-            stage1 = config.run.from_run or str(runs.newest_stage1(config.data.data, config.run.runs, asked(argv).preset))
-            config = parse(argv, PROG, __doc__, Path(stage1)).with_(run={"from_run": stage1})
+        if config.stage > 1 and not config.run.resume:
+            before = config.run.from_run or str(_newest_before(config, asked(argv).preset))
+            config = parse(argv, PROG, __doc__, Path(before)).with_(run={"from_run": before})
         print(f"run folder: {fit(config)}")
 
 
@@ -44,28 +43,29 @@ def fit(config: Config) -> Path:
 
     import keras
 
-    from .data.pipeline import evaluation_batches, training_batches
-    from .data.prepared import open_prepared, prepared_folder
+    from .data.pipeline import training_batches
+    from .data.prepared import open_sets, prepared_folder
+    from .keeper import RunKeeper
     from .networks.weights import load_initial
     from .prepare import prepare
 
     # drawn by the package itself, so nobody has to ask for it
-    if config.data.data == "synthetic" and not prepared_folder("synthetic", config.data.data_dir).exists():
+    if "synthetic" in config.data.names and not prepared_folder("synthetic", config.data.data_dir).exists():
         prepare("synthetic", config.data.data_dir)
-    data = open_prepared(config.data.data, config.data.data_dir)
+    sets = open_sets(config.data.names, config.data.data_dir)
 
     keras.utils.set_random_seed(config.training.seed)
     dtype = backend.compute_dtype(config.training.dtype)
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
 
-    stage1 = None
-    if config.stage == 2 and not resume:
+    before = None
+    if config.stage > 1 and not resume:
         if not config.run.from_run:
-            config = config.with_(run={"from_run": str(runs.newest_stage1(config.data.data, config.run.runs, config.preset))})
-        print(f"stage-1 run: {config.run.from_run}")
-        stage1 = _load_stage1(config, data)
-    _, steps = training_batches(data, config)
-    model = _compiled(config, data, steps)
+            config = config.with_(run={"from_run": str(_newest_before(config, config.preset))})
+        print(f"stage-{config.stage - 1} run: {config.run.from_run}")
+        before = _load_before(config, sets)
+    _, steps = training_batches(sets, config)
+    model = _compiled(config, sets, steps)
     if resume:
         runs.load_weights(model, folder / "last.keras")  # and the optimizer's state
         done = int(model.optimizer.iterations) // steps
@@ -73,13 +73,12 @@ def fit(config: Config) -> Path:
             print(f"{folder}: all {done} epochs are done")
             return folder
     else:
-        load_initial(model, config.stage, config.network, data.tasks, stage1)
-        runs.start(folder, config, runs.data_card(data), model.count_params(), dtype)
+        load_initial(model, config.stage, config.network, sets[0].tasks, before)
+        runs.start(folder, config, runs.data_card(sets), model.count_params(), dtype)
         done = 0
 
-    train, _ = training_batches(data, config, start_step=done * steps)
-    validation, validation_steps = evaluation_batches(data, "validation", config.network.image_size)
-    keeper = run_keeper(folder, data.tasks, done)
+    train, _ = training_batches(sets, config, start_step=done * steps)
+    keeper = RunKeeper(folder, model, sets, done)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     print(
         f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}"
@@ -89,8 +88,6 @@ def fit(config: Config) -> Path:
         steps_per_epoch=steps,
         epochs=config.training.epochs,
         initial_epoch=done,
-        validation_data=validation,
-        validation_steps=validation_steps,
         shuffle=False,  # Grain does
         callbacks=[keras.callbacks.TerminateOnNaN(), keeper],
         verbose="auto" if os.isatty(1) else 2,
@@ -104,7 +101,11 @@ def fit(config: Config) -> Path:
     return folder
 
 
-def _compiled(config: Config, data, steps: int):
+def _newest_before(config: Config, preset: str | None) -> Path:
+    return runs.newest(config.stage - 1, config.data.data, config.run.runs, preset)
+
+
+def _compiled(config: Config, sets, steps: int):
     """The untrained network with its losses, metrics and optimizer."""
     import keras
     import numpy as np
@@ -113,41 +114,46 @@ def _compiled(config: Config, data, steps: int):
     from .losses import task_losses
     from .metrics import task_metrics
 
-    model = networks.build(config, data.tasks)
-    width, height = data.targets("validation")["size"].T
-    aspect = float(np.median(height / width))  # exact where all pictures have one shape; evaluate takes each one's own
-    losses, weights = task_losses(data.tasks, config.training)
+    tasks = sets[0].tasks
+    model = networks.build(config, tasks)
+    targets = [data.targets("train") for data in sets]
+    targets = {key: np.concatenate([part[key] for part in targets]) for key in targets[0]}
+    width, height = targets["size"].T
+    aspect = float(np.median(height / width))  # exact where all pictures have one shape; the validation takes each one's own
+    losses, weights = task_losses(tasks, config, targets)
     model.compile(
         optimizer=_optimizer(config, steps),
         loss=losses,
         loss_weights=weights,
-        metrics=task_metrics(data.tasks, aspect),
+        metrics=task_metrics(tasks, aspect),
         jit_compile="auto" if keras.backend.backend() == "jax" else False,  # on CPUs XLA is slower than TensorFlow's own kernels
     )
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _load_stage1(config: Config, data):
-    """The stage-1 model, if it fits the stage-2 configuration."""
+def _load_before(config: Config, sets):
+    """The model of the stage before, if it fits the configuration."""
     import keras
 
     folder = Path(config.run.from_run)
     theirs = read_config(folder)
-    if theirs.stage != 1 or theirs.network.branch != "end":
+    wanted = f"a stage-{config.stage - 1} run"
+    if theirs.stage != config.stage - 1 or (theirs.stage == 1 and theirs.network.branch != "end"):
+        shape = " with --branch end" if config.stage == 2 else ""
         raise UserError(
-            f"{folder}: expected a stage-1 run with --branch end, got stage {theirs.stage} with --branch {theirs.network.branch}; name another --from"
+            f"{folder}: expected {wanted}{shape}, got stage {theirs.stage} with --branch {theirs.network.branch}; name another --from"
         )
-    if runs.read_tasks(folder) != data.tasks:
+    if runs.read_tasks(folder) != sets[0].tasks:
         raise UserError(
-            f"{folder}: expected a stage-1 run with the tasks of '{data.name}', got those of '{theirs.data.data}'; name another --from"
+            f"{folder}: expected {wanted} with the tasks of '{config.data.data}', got those of '{theirs.data.data}'; name another --from"
         )
-    for field in BACKBONE:
+    for field in fixed_by_the_run_before(config.stage):
         ours, other = getattr(config.network, field), getattr(theirs.network, field)
         if ours != other:
             flag = f"--{field.replace('_', '-')}"
             raise UserError(
-                f"{folder}: expected a stage-1 run with {flag} {ours}, got {flag} {other}; leave {flag} out to take the run's, or name another --from"
+                f"{folder}: expected {wanted} with {flag} {ours}, got {flag} {other}; leave {flag} out to take the run's, or name another --from"
             )
     policy = keras.config.dtype_policy()
     model = runs.load(folder).model
@@ -165,61 +171,12 @@ def _optimizer(config: Config, steps: int):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, decay_steps=max(1, training.epochs * steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
+    average = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
     if training.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay)
+        return keras.optimizers.SGD(rate, momentum=0.9, **average)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, **average)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
-
-
-def run_keeper(folder: Path, tasks, done: int):
-    """A callback that keeps the run folder: history, TensorBoard events, last and best weights."""
-    import keras
-
-    from .tasks import Landmarks
-
-    headlines = [f"val_{task.name}_{'success_rate' if isinstance(task, Landmarks) else 'accuracy'}" for task in tasks]
-
-    class RunKeeper(keras.callbacks.Callback):
-        """At the end of each epoch; each file appears whole."""
-
-        def __init__(self):
-            super().__init__()
-            self.rows = runs.read_history(folder)[:done]
-            self.diverged_at = None
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.monotonic()
-
-        def on_epoch_end(self, epoch, logs=None):
-            # the validation too: the loss of an epoch is taken before its last step
-            if not all(math.isfinite(value) for value in logs.values()):
-                self.diverged_at = epoch
-                self.model.stop_training = True
-                return
-            # one number to choose the epoch by: the mean of the tasks' headline metrics on the validation part
-            score = sum(logs[name] for name in headlines) / len(headlines)
-            best = max((row["val_score"] for row in self.rows), default=-1.0)
-            row = {
-                "epoch": epoch + 1,
-                "learning_rate": float(self.model.optimizer.learning_rate),
-                **logs,
-                "val_score": score,
-                "seconds": time.monotonic() - self.began,
-            }
-            self.rows.append({key: float(value) for key, value in row.items()})
-            # last.keras comes last: --resume goes on from it and drops the row of an epoch whose weights were not kept
-            runs.write_history(folder, self.rows)
-            runs.write_events(folder, self.rows)
-            if score > best:
-                self._save("best.keras")
-            self._save("last.keras")
-
-        def _save(self, name):
-            with runs.whole(folder / name) as beside:
-                self.model.save(beside)
-
-    return RunKeeper()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from .losses import split_logits
-from .tasks import MISSING, Attributes, Landmarks, Task
+from .tasks import MISSING, Attributes, Label, Landmarks, Task
 
 ALPHA = 0.1  # Eq. 2 of the paper: success is an error within this share of the eyes' distance
 
@@ -58,7 +58,7 @@ class _PointErrors(_MeanOfPresent):
         frame = ops.convert_to_tensor([1.0, self.aspect], dtype="float32")
         a, b = self.normaliser_index
         eyes = ops.norm((y_true[:, a] - y_true[:, b]) * frame, axis=-1)[:, None]
-        errors = ops.norm((y_true - y_pred) * frame, axis=-1) / eyes
+        errors = ops.norm((y_true - y_pred[..., :2]) * frame, axis=-1) / eyes  # behind x and y may stand a scale
         # only the truth decides what counts: a prediction of NaN is an error, not a missing point
         present = ops.logical_not(ops.any(ops.isnan(y_true), axis=-1)) & (eyes > 0)
         return self.of_error(errors), present
@@ -101,10 +101,16 @@ class LabelAccuracy(_MeanOfPresent):
         binary, categorical = split_logits(y_pred, self.binary_count, self.class_counts)
         columns = [ops.cast(binary > 0, "float32")]
         columns += [ops.cast(ops.argmax(logits, axis=-1), "float32")[:, None] for logits in categorical]
-        return ops.cast(ops.concatenate(columns, axis=1) == y_true, "float32"), y_true >= 0
+        # a soft label of MixUp counts as its nearer class
+        return ops.cast(ops.concatenate(columns, axis=1) == ops.round(y_true), "float32"), y_true >= 0
 
 
 # -- for reports ------------------------------------------------------------------------------------
+
+WORST = 24  # so many images of the highest error are named
+YAW_POINTS = ("left_eye", "right_eye", "nose")
+YAW_EDGES = (0.1, 0.25, 0.4)  # of the nose's offset along the eye line from the middle of the eyes, over the eyes' distance
+YAW_BINS = ("below 0.1", "0.1 to 0.25", "0.25 to 0.4", "above 0.4")
 
 
 def landmark_metrics(landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np.ndarray, task: Landmarks) -> dict:
@@ -118,24 +124,79 @@ def landmark_metrics(landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np
     Returns:
         `success_rate` (Eq. 2) for each point and on average, `nme` and `failure_rate` (images whose
         mean error is above `ALPHA`); percent. `samples` counts the images with at least one point and
-        a distance of the eyes.
+        a distance of the eyes. `worst` lists `[index, error]` of the `WORST` of them, the highest first;
+        `success_by_yaw`, if the task has the `YAW_POINTS`, is as `landmark_metrics_by` with `YAW_BINS`.
     """
+    errors, present = _errors(landmarks_unit, truth_px, sizes, task)
+    success = _success(errors, present)
+    index, per_image = _per_image(errors, present)
+    worst = np.argsort(-np.where(np.isnan(per_image), np.inf, per_image), kind="stable")[:WORST]
+    result = {
+        "samples": len(index),
+        "success_rate": dict(zip(task.points, success, strict=True)),
+        "success_rate_average": _mean(success),
+        "nme": _percent(per_image),
+        "failure_rate": _percent(~(per_image <= ALPHA)),
+        "worst": [[int(index[i]), _percent(per_image[[i]])] for i in worst],
+    }
+    if set(YAW_POINTS) <= set(task.points):
+        result["success_by_yaw"] = _by_group(errors, present, _yaw_bins(truth_px, task), YAW_BINS)
+    return result
+
+
+def landmark_metrics_by(
+    landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np.ndarray, task: Landmarks, classes: np.ndarray, label: Label
+) -> dict:
+    """Success rate and NME for each class of a label, such as the head's pose.
+
+    Args:
+        landmarks_unit, truth_px, sizes: as for `landmark_metrics`.
+        classes: true class indices of the label `(samples,)`, -1 where missing.
+
+    Returns:
+        By class name its `samples`, `success_rate` (average of the points) and `nme`; percent, None where no sample is of the class.
+    """
+    return _by_group(*_errors(landmarks_unit, truth_px, sizes, task), classes, label.classes)
+
+
+def _errors(landmarks_unit, truth_px, sizes, task) -> tuple[np.ndarray, np.ndarray]:
+    """Errors over the eyes' distance, and which of them count; both `(samples, points)`."""
     errors = np.linalg.norm(landmarks_unit * sizes[:, None] - truth_px, axis=-1)
     a, b = task.normaliser_index
     eyes = np.linalg.norm(truth_px[:, a] - truth_px[:, b], axis=-1)
     # only the truth decides what counts: a prediction of NaN is a failure, not a missing point
     present = ~np.isnan(truth_px).any(-1) & (eyes > 0)[:, None]
-    errors = errors / np.where(eyes > 0, eyes, 1)[:, None]
-    success = {point: _percent((errors[:, i] <= ALPHA)[present[:, i]]) for i, point in enumerate(task.points)}
-    used = present.any(1)
-    per_image = np.where(present, errors, 0).sum(1)[used] / present.sum(1)[used]
-    return {
-        "samples": int(used.sum()),
-        "success_rate": success,
-        "success_rate_average": _mean(success.values()),
-        "nme": _percent(per_image),
-        "failure_rate": _percent(~(per_image <= ALPHA)),
-    }
+    return errors / np.where(eyes > 0, eyes, 1)[:, None], present
+
+
+def _success(errors, present) -> list[float | None]:
+    """The success rate of each point."""
+    return [_percent((errors[:, i] <= ALPHA)[present[:, i]]) for i in range(errors.shape[1])]
+
+
+def _per_image(errors, present) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the images that count, and their mean errors."""
+    index = np.flatnonzero(present.any(1))
+    return index, np.where(present, errors, 0).sum(1)[index] / present.sum(1)[index]
+
+
+def _by_group(errors, present, groups, names) -> dict:
+    """Samples, success rate and NME of the images whose entry in `groups` is the place of each name."""
+    result = {}
+    for i, name in enumerate(names):
+        part = errors[groups == i], present[groups == i]
+        per_image = _per_image(*part)[1]
+        result[name] = {"samples": len(per_image), "success_rate": _mean(_success(*part)), "nme": _percent(per_image)}
+    return result
+
+
+def _yaw_bins(truth_px, task) -> np.ndarray:
+    """The place in `YAW_BINS` of each image `(samples,)`, -1 where a point is missing."""
+    left, right, nose = (truth_px[:, task.points.index(point)] for point in YAW_POINTS)
+    eyes = right - left
+    with np.errstate(divide="ignore", invalid="ignore"):
+        offset = np.abs(((nose - (left + right) / 2) * eyes).sum(-1)) / (eyes**2).sum(-1)
+    return np.where(np.isfinite(offset), np.digitize(offset, YAW_EDGES), -1)
 
 
 def attribute_metrics(classes: np.ndarray, truth: np.ndarray, task: Attributes) -> dict:
@@ -146,21 +207,51 @@ def attribute_metrics(classes: np.ndarray, truth: np.ndarray, task: Attributes) 
         truth: `(samples, labels)`, -1 where missing.
 
     Returns:
-        Percent; a label that no sample has is None and left out of the means.
+        Percent; a label that no sample has is None and left out of the means. `confusion` counts the
+        samples of each label, rows by their true and columns by their predicted class.
     """
-    accuracy, balanced = {}, {}
+    accuracy, balanced, confusion = {}, {}, {}
     for i, label in enumerate(task.labels):
         has = truth[:, i] != MISSING
         right = classes[has, i] == truth[has, i]
         accuracy[label.name] = _percent(right)
         balanced[label.name] = _mean(_percent(right[truth[has, i] == c]) for c in np.unique(truth[has, i]))
+        count = len(label.classes)
+        pairs = truth[has, i].astype(int) * count + classes[has, i].astype(int)
+        confusion[label.name] = np.bincount(pairs, minlength=count**2).reshape(count, count).tolist()
     return {
         "samples": int((truth != MISSING).any(1).sum()),
         "accuracy": accuracy,
         "accuracy_mean": _mean(accuracy.values()),
         "balanced_accuracy": balanced,
         "balanced_accuracy_mean": _mean(balanced.values()),
+        "confusion": confusion,
     }
+
+
+def best_thresholds(probabilities: np.ndarray, truth: np.ndarray, task: Attributes) -> np.ndarray:
+    """For each binary label the threshold with the highest accuracy, `(binary labels,)`; of equal ones that nearest to 0.5.
+
+    Args:
+        probabilities: `(samples, probabilities)`, of a part that is not measured with them.
+        truth: `(samples, labels)`, -1 where missing.
+    """
+    thresholds = np.full(task.binary_count, 0.5)
+    for i in range(task.binary_count):
+        has = truth[:, i] != MISSING
+        p, yes = probabilities[has, i], truth[has, i] == 1
+        if not len(p):
+            continue
+        order = np.argsort(p)
+        values = np.concatenate([[0], p[order], [1]])
+        # above the k lowest: right are the "no" among them and the "yes" among the others
+        right = np.concatenate([[0], np.cumsum(~yes[order])]) + yes.sum() - np.concatenate([[0], np.cumsum(yes[order])])
+        between = (values[:-1] + values[1:]) / 2
+        apart = values[:-1] < values[1:]  # equal probabilities lie on one side of any threshold
+        right, between = np.append(right[apart], ((p > 0.5) == yes).sum()), np.append(between[apart], 0.5)
+        tied = right == right.max()
+        thresholds[i] = between[tied][np.argmin(np.abs(between[tied] - 0.5))]
+    return thresholds
 
 
 def floor_metrics(task: Task, train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> dict:

@@ -83,3 +83,34 @@ def draw_faces(photo: np.ndarray, faces: list[dict], file: Path, surest: int = 6
     figure.savefig(file, dpi=max(height, width) / 8)
     plt.close(figure)
     return file
+
+
+def draw_curves(curves, until: float, file: Path) -> Path:
+    """Errors against the number of training pictures, both logarithmic, with their power laws drawn on to a size not measured.
+
+    Args:
+        curves: `curve.Curve`s, a line each.
+        until: where the power laws end, in pictures.
+        file: the image to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import ScalarFormatter
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    for curve in curves:
+        (dots,) = axis.plot(curve.sizes, curve.errors, "o", label=curve.name)
+        line = np.geomspace(curve.sizes.min(), max(until, curve.sizes.max()), 64)
+        axis.plot(line, curve.at(line), "--", color=dots.get_color(), linewidth=1)
+    axis.axvspan(max(curve.sizes.max() for curve in curves), until, color="0.93", zorder=0)
+    axis.set(xscale="log", yscale="log", xlabel="training pictures", ylabel="error in percent")
+    axis.yaxis.set_major_formatter(ScalarFormatter())
+    axis.yaxis.set_minor_formatter(ScalarFormatter())
+    axis.set_title("dashed: power law; grey: extrapolated", fontsize=10)
+    axis.legend(frameon=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+    return file

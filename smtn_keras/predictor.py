@@ -37,15 +37,18 @@ class Predictor:
         return self.run(np.stack([resize(picture, self.image_size) for picture in pictures]).astype(np.float32))
 
 
-def load_predictor(path: str | Path) -> Predictor:
+def load_predictor(path: str | Path, flip: bool = False) -> Predictor:
     """Reads a run folder, an export's folder, a SavedModel folder or a `.tflite` file.
+
+    Args:
+        flip: answer with the mean over a picture and its mirror image; of a run only, an export has it built in or not.
 
     Raises:
         UserError: if the path is none of these, or what lies there is damaged.
     """
     path = Path(path)
     if (path / "config.json").is_file():
-        return _of_run(path)
+        return _of_run(path, flip)
     if (path / CARD).is_file():
         return _of_litert(path / "model.tflite")
     if (path / "saved_model.pb").is_file():
@@ -56,22 +59,35 @@ def load_predictor(path: str | Path) -> Predictor:
     raise UserError(f"{path}: expected a run folder, an exported folder, a SavedModel folder or a .tflite file, got {came}; check --model")
 
 
-def serving_model(run: runs.Run):
-    """The network as it is delivered: attributes as probabilities in place of logits."""
+def serving_model(network, tasks: tuple[Task, ...], flip: bool = False):
+    """The network as it is delivered: points alone, and attributes as probabilities in place of logits.
+
+    Args:
+        flip: answer with the mean of the answers to the image and to its mirror image, at twice the cost.
+    """
     import keras
+    from keras import ops
 
     from .losses import probabilities
 
-    outputs = {
-        task.name: probabilities(run.model.output[task.name], task) if isinstance(task, Attributes) else run.model.output[task.name]
-        for task in run.tasks
-    }
-    return keras.Model(run.model.input, outputs, name=run.model.name)
+    def answers(outputs):
+        return {
+            task.name: probabilities(outputs[task.name], task) if isinstance(task, Attributes) else outputs[task.name][..., :2]
+            for task in tasks
+        }
+
+    image, result = network.input, answers(network.output)
+    if flip:
+        mirrored = answers(network(ops.flip(image, axis=2)))
+        for task in tasks:
+            order, factor, offset = task.mirror
+            result[task.name] = (result[task.name] + ops.take(mirrored[task.name], order, axis=1) * factor + offset) / 2
+    return keras.Model(image, result, name=network.name)
 
 
-def _of_run(folder: Path) -> Predictor:
+def _of_run(folder: Path, flip: bool) -> Predictor:
     run = runs.load(folder)
-    model = serving_model(run)
+    model = serving_model(run.model, run.tasks, flip)
 
     def ask(images):
         return model.predict(images, verbose=0)

@@ -66,12 +66,13 @@ def start(folder: Path, config: Config, data_card: dict, parameters: int, comput
     write(folder / "config.json", config.to_json())
 
 
-def data_card(data) -> dict:
-    """What a model's users must know of its training data (a `Prepared`).
+def data_card(sets) -> dict:
+    """What a model's users must know of its training data (a `Prepared` each, trained as one).
 
-    `frame` says how its pictures were cut: their median width and height in pixels, and where on
-    average the landmarks lie in [0, 1] of the sides.
+    `frame` says how the pictures of the first set were cut: their median width and height in pixels,
+    and where on average the landmarks lie in [0, 1] of the sides.
     """
+    data = sets[0]
     train = data.targets("train")
     shape = {
         task.name: np.round(np.nanmean(train[task.name] / train["size"][:, None], axis=0), 5).tolist()
@@ -79,9 +80,9 @@ def data_card(data) -> dict:
         if isinstance(task, Landmarks)
     }
     return {
-        "name": data.name,
-        "licence": data.licence,
-        "counts": data.counts,
+        "name": "+".join(part.name for part in sets),
+        "licence": " ".join(dict.fromkeys(part.licence for part in sets)),
+        "counts": {split: sum(part.counts[split] for part in sets) for split in data.counts},
         "frame": {"size": np.median(train["size"], axis=0).astype(int).tolist(), "mean_landmarks": shape},
         "tasks": tasks_to_json(data.tasks),
     }
@@ -113,8 +114,8 @@ def write_history(folder: Path, rows: list[dict[str, float]]):
     write(Path(folder) / "history.csv", "\n".join(lines) + "\n")
 
 
-def newest_stage1(data: str, runs: str | Path, preset: str | None = None) -> Path:
-    """The newest finished stage-1 run of a data set, and of a preset if one is named.
+def newest(stage: int, data: str, runs: str | Path, preset: str | None = None) -> Path:
+    """The newest finished run of a stage and a data set that the next stage can start from, and of a preset if one is named.
 
     Raises:
         UserError: if there is none; it names the command that makes one.
@@ -123,14 +124,14 @@ def newest_stage1(data: str, runs: str | Path, preset: str | None = None) -> Pat
     for file in Path(runs).glob("*/config.json"):
         with contextlib.suppress(UserError):  # other folders may hold a config.json of their own
             other = read_config(file.parent)
-            alike = (other.stage, other.network.branch, other.data.data) == (1, "end", data) and preset in (None, other.preset)
-            if alike and finished(file.parent, other):
+            alike = (other.stage, other.data.data) == (stage, data) and preset in (None, other.preset)
+            if alike and (stage > 1 or other.network.branch == "end") and finished(file.parent, other):
                 found.append(file.parent)
     if not found:
         flags = f"--data {data}" + (f" --preset {preset}" if preset else "")
         raise UserError(
-            f"--stage 2: expected a finished stage-1 run with {flags} under {runs}/, found none; make one with "
-            f"'python -m smtn_keras.fit --stage 1 {flags}' or name one with --from"
+            f"--stage {stage + 1}: expected a finished stage-{stage} run with {flags} under {runs}/, found none; make one with "
+            f"'python -m smtn_keras.fit --stage {stage} {flags}' or name one with --from"
         )
     return max(found, key=lambda folder: (folder / "history.csv").stat().st_mtime)
 

@@ -1,4 +1,4 @@
-"""What a task is: names, sizes, the flip rule, and which loss and metrics train it.
+"""What a task is: names, sizes, the flip rule; and how the tasks of several data sets become one.
 
 A data set brings a tuple of tasks; networks grow one task stack for each. Labels may be missing:
 a landmark as NaN, a label as -1; loss and metrics skip them.
@@ -49,9 +49,29 @@ class Landmarks:
     def normaliser_index(self) -> tuple[int, int]:
         return tuple(self.points.index(point) for point in self.normaliser)
 
+    @property
+    def mirror(self) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """What turns outputs into those of the mirrored image: an order of the points, then a factor, then an offset."""
+        return self.flip_order, np.float32([-1, 1]), np.float32([1, 0])
+
     def flip(self, landmarks_unit: np.ndarray) -> np.ndarray:
         """Landmarks `(points, 2)` in [0, 1] of the mirrored image."""
-        return landmarks_unit[self.flip_order] * np.float32([-1, 1]) + np.float32([1, 0])
+        order, factor, offset = self.mirror
+        return landmarks_unit[order] * factor + offset
+
+    def translate(self, landmarks: np.ndarray, theirs: "Landmarks | None") -> np.ndarray:
+        """Landmarks `(points, 2)` of another task in the order of this one's points, NaN where it has none of that name."""
+        index = {point: i for i, point in enumerate(theirs.points)} if theirs else {}
+        missing = np.full(2, np.nan, np.float32)
+        return np.stack([landmarks[index[point]] if point in index else missing for point in self.points])
+
+    def join(self, other: "Landmarks") -> "Landmarks":
+        """The task with the points of both."""
+        if self.normaliser != other.normaliser:
+            raise UserError(
+                f"task '{self.name}': expected joined data sets with one normaliser, got {self.normaliser} and {other.normaliser}; train them apart"
+            )
+        return dataclasses.replace(self, points=_union(self.points, other.points), flip_pairs=_union(self.flip_pairs, other.flip_pairs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +142,39 @@ class Attributes:
                 flipped[i] = label.flip[labels[i]]
         return flipped
 
-    def classes_from(self, probabilities: np.ndarray) -> np.ndarray:
-        """The likeliest class of each label, `(batch, labels)` int8, from `(batch, probabilities)`."""
-        columns = [(probabilities[:, : self.binary_count] > 0.5)]
+    @property
+    def mirror(self) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """What turns probabilities into those of the mirrored image: an order of the columns, then a factor, then an offset."""
+        swaps = [label.binary and label.flip == (1, 0) for label in self.labels[: self.binary_count]]
+        order = list(range(self.binary_count))
+        for label in self.categorical:
+            order += [len(order) + c for c in (label.flip or range(len(label.classes)))]
+        swapped = np.float32(swaps + [0] * (len(order) - len(swaps)))
+        return order, 1 - 2 * swapped, swapped
+
+    def translate(self, labels: np.ndarray, theirs: "Attributes | None") -> np.ndarray:
+        """Labels `(labels,)` of another task in the order of this one's, -1 where it has none of that name."""
+        index = {label.name: i for i, label in enumerate(theirs.labels)} if theirs else {}
+        return np.array([labels[index[label.name]] if label.name in index else MISSING for label in self.labels], np.int8)
+
+    def join(self, other: "Attributes") -> "Attributes":
+        """The task with the labels of both."""
+        known = {label.name: label for label in self.labels}
+        for label in other.labels:
+            if known.setdefault(label.name, label) != label:
+                raise UserError(
+                    f"label '{label.name}': expected the same classes in joined data sets, got {known[label.name].classes} and {label.classes}; "
+                    "train them apart"
+                )
+        return dataclasses.replace(self, labels=tuple(sorted(known.values(), key=lambda label: not label.binary)))
+
+    def classes_from(self, probabilities: np.ndarray, thresholds: np.ndarray | float = 0.5) -> np.ndarray:
+        """The likeliest class of each label, `(batch, labels)` int8, from `(batch, probabilities)`.
+
+        Args:
+            thresholds: above which a binary label is there; one for all or `(binary labels,)`.
+        """
+        columns = [(probabilities[:, : self.binary_count] > thresholds)]
         start = self.binary_count
         for label in self.categorical:
             stop = start + len(label.classes)
@@ -135,6 +185,25 @@ class Attributes:
 
 Task = Landmarks | Attributes
 KINDS = {"landmarks": Landmarks, "attributes": Attributes}
+
+
+def joint_tasks(sets: list[tuple[Task, ...]]) -> tuple[Task, ...]:
+    """The tasks of several data sets as those of one: points and labels of the same name are the same.
+
+    Raises:
+        UserError: if two of a name differ in what they are.
+    """
+    joint = {}
+    for task in (task for tasks in sets for task in tasks):
+        known = joint.get(task.name)
+        if known is not None and type(known) is not type(task):
+            raise UserError(f"task '{task.name}': expected one kind of task in joined data sets, got points and labels; train them apart")
+        joint[task.name] = known.join(task) if known else task
+    return tuple(joint.values())
+
+
+def _union(a: tuple, b: tuple) -> tuple:
+    return tuple(dict.fromkeys(a + b))
 
 
 def tasks_to_json(tasks: tuple[Task, ...]) -> list[dict]:

@@ -37,11 +37,13 @@ def refusal(capsys, *argv):
 def test_metrics_json_has_metrics_and_floor_of_each_task(measured):
     assert measured.keys() == {"landmarks", "attributes"}
     for task, keys in {
-        "landmarks": {"samples", "success_rate", "success_rate_average", "nme", "failure_rate"},
-        "attributes": {"samples", "accuracy", "accuracy_mean", "balanced_accuracy", "balanced_accuracy_mean"},
+        "landmarks": {"samples", "success_rate", "success_rate_average", "nme", "failure_rate", "worst", "success_by_yaw"},
+        "attributes": {"samples", "accuracy", "accuracy_mean", "balanced_accuracy", "balanced_accuracy_mean", "confusion"},
     }.items():
         assert measured[task].keys() == {"metrics", "floor"}
-        assert measured[task]["metrics"].keys() == measured[task]["floor"].keys() == keys
+        assert measured[task]["metrics"].keys() - {"success_by_class"} == measured[task]["floor"].keys() == keys
+    by_bar = measured["landmarks"]["metrics"]["success_by_class"]["Bar"]
+    assert list(by_bar) == ["left", "none", "right"] and sum(part["samples"] for part in by_bar.values()) == 13
     assert list(measured["landmarks"]["metrics"]["success_rate"]) == list(tiny.POINTS.points)
     assert list(measured["attributes"]["metrics"]["balanced_accuracy"]) == ["Bright", "Big_Dots", "Bar"]
 
@@ -121,11 +123,11 @@ def test_the_table_has_each_number_beside_its_floor(run, measured, capsys):
     assert "(13 samples)" in said
 
 
-def test_the_table_marks_what_was_not_measured():
+def test_the_table_leaves_out_what_the_data_lacks():
     parts = {"samples": 1, "accuracy": {"Hat": None, "Young": 50.0}, "accuracy_mean": 50.0}
     lines = [line.split() for line in table({"attributes": {"metrics": parts, "floor": parts}}).splitlines()]
-    assert ["Hat", "-", "-"] in lines
     assert ["Young", "50.00%", "50.00%"] in lines
+    assert not [line for line in lines if line[:1] == ["Hat"]]
 
 
 def test_a_stage_2_run_is_measured_alike(tiny_stage2, tmp_path, measured):
@@ -137,10 +139,61 @@ def test_a_stage_2_run_is_measured_alike(tiny_stage2, tmp_path, measured):
         assert result[task]["metrics"]["samples"] == 13
 
 
-def test_data_of_other_tasks_is_refused(run, capsys):
-    assert "expected data with the tasks the run was trained on ('tiny'), got 'tinyother'" in refusal(
-        capsys, "--run", run, "--data", "tinyother"
+def test_other_data_is_measured_on_the_points_and_labels_it_shares(run):
+    evaluate.main(["--run", str(run), "--data", "tinyother", "--split", "test"])
+    result = runs.read_metrics(run)["tinyother/test"]
+    accuracy = result["attributes"]["metrics"]["accuracy"]
+    assert accuracy["Bright"] is not None
+    assert (accuracy["Big_Dots"], accuracy["Bar"]) == (None, None)
+    assert result["attributes"]["metrics"]["accuracy_mean"] == accuracy["Bright"]
+    assert result["landmarks"]["metrics"]["samples"] == 4
+
+
+def test_data_that_shares_nothing_is_refused(run, tmp_path, capsys):
+    folder = tmp_path / "data"
+    tiny.TinyStranger(data_dir=folder).prepare()
+    assert "expected data with a point or label of the run's tasks ('tiny'), got 'tinystranger' with none" in refusal(
+        capsys, "--run", run, "--data", "tinystranger", "--data-dir", folder
     )
+    assert "tinystranger/validation" not in runs.read_metrics(run)
+
+
+# -- what can be asked for at test time -------------------------------------------------------------
+
+
+def test_flip_averaging_answers_with_the_mean_of_a_picture_and_its_mirror_image(run, measured):
+    from smtn_keras.predictor import load_predictor
+
+    pictures = [tiny.picture(tiny.example("test", i).targets["landmarks"], bar=2) for i in range(3)]
+    plain, averaged = load_predictor(run), load_predictor(run, flip=True)
+    ours, mirrored = plain(pictures), plain([np.ascontiguousarray(p[:, ::-1]) for p in pictures])
+    points = (ours["landmarks"] + (mirrored["landmarks"] * [-1, 1] + [1, 0])[:, [1, 0, 2, 4, 3]]) / 2
+    np.testing.assert_allclose(averaged(pictures)["landmarks"], points, atol=1e-5)
+    # bright, big dots, bar left, none, right: the bar changes sides
+    labels = (ours["attributes"] + mirrored["attributes"][:, [0, 1, 4, 3, 2]]) / 2
+    np.testing.assert_allclose(averaged(pictures)["attributes"], labels, atol=1e-5)
+
+    evaluate.main(["--run", str(run), "--split", "test", "--flip"])
+    flipped = runs.read_metrics(run)["tiny/test+flip"]
+    assert flipped["landmarks"]["metrics"]["nme"] != measured["landmarks"]["metrics"]["nme"]
+    assert flipped["landmarks"]["floor"] == measured["landmarks"]["floor"]
+
+
+def test_thresholds_are_those_that_are_best_on_the_validation_part(run, tiny_dir):
+    from smtn_keras.data.prepared import open_prepared
+    from smtn_keras.predictor import load_predictor
+
+    evaluate.main(["--run", str(run), "--thresholds", "--split", "validation"])
+    evaluate.main(["--run", str(run), "--split", "validation"])
+    written = runs.read_metrics(run)
+    tuned, plain = (written[f"tiny/validation{suffix}"]["attributes"]["metrics"]["accuracy"] for suffix in ("+thresholds", ""))
+    data = open_prepared("tiny", tiny_dir)
+    pictures = [cv2.imdecode(np.frombuffer(r["image"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for r in data.source("validation")]
+    probabilities, truth = load_predictor(run)(pictures)["attributes"], data.targets("validation")["attributes"]
+    for i, name in enumerate(("Bright", "Big_Dots")):
+        best = max(((probabilities[:, i] > t) == truth[:, i]).mean() for t in [-1, *np.sort(probabilities[:, i])])
+        assert tuned[name] == pytest.approx(100 * best, abs=1e-3) and tuned[name] >= plain[name]
+    assert tuned["Bar"] == plain["Bar"]  # three classes: the likeliest
 
 
 def test_what_is_no_run_is_refused(run, tmp_path, capsys):

@@ -72,17 +72,15 @@ def test_the_history_has_a_row_an_epoch_with_losses_and_metrics_of_each_task(tin
     with (tiny_stage1 / "history.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert [float(row["epoch"]) for row in rows] == [1, 2]
-    for part in ("", "val_"):
-        assert {
-            f"{part}{n}"
-            for n in ("loss", "landmarks_loss", "attributes_loss", "landmarks_success_rate", "landmarks_nme", "attributes_accuracy")
-        } <= set(rows[0])
+    watched = {"loss", "landmarks_loss", "attributes_loss", "landmarks_success_rate", "landmarks_nme", "attributes_accuracy"}
+    validation = {f"val_tiny_{n}" for n in ("landmarks_success_rate_average", "landmarks_nme", "attributes_accuracy_mean")}
+    assert watched | validation <= set(rows[0])
     for row in rows:
         assert all(np.isfinite(float(value)) for value in row.values())
         # the weights are 1 and 1: Eq. 1
-        assert float(row["val_loss"]) == pytest.approx(float(row["val_landmarks_loss"]) + float(row["val_attributes_loss"]), rel=1e-4)
+        assert float(row["loss"]) == pytest.approx(float(row["landmarks_loss"]) + float(row["attributes_loss"]), rel=1e-4)
         assert float(row["val_score"]) == pytest.approx(
-            (float(row["val_landmarks_success_rate"]) + float(row["val_attributes_accuracy"])) / 2
+            (float(row["val_tiny_landmarks_success_rate_average"]) + float(row["val_tiny_attributes_accuracy_mean"])) / 2
         )
     assert rows == [{key: format(value, ".8g") for key, value in row.items()} for row in runs.read_history(tiny_stage1)]
 
@@ -127,7 +125,7 @@ def test_training_beats_the_mean_shape_and_the_majority_by_far(tiny_dir, tmp_pat
     fit.main([*tiny.flags(tiny_dir, *easy), "--batch-size", "8", "--run", str(tmp_path / "easy")])
     history = runs.read_history(tmp_path / "easy")
     assert history[-1]["loss"] < history[0]["loss"] / 2
-    result = evaluate(EvaluateConfig(run=str(tmp_path / "easy")))
+    result = evaluate(EvaluateConfig(run=str(tmp_path / "easy")))["tiny/validation"]
     points, labels = result["landmarks"], result["attributes"]
     assert points["floor"]["success_rate_average"] < 15  # the dots move about
     assert points["metrics"]["success_rate_average"] > 35
@@ -199,25 +197,25 @@ def test_the_newest_finished_stage_1_run_on_the_data_is_taken(tmp_path):
     fake_run(tmp_path / "second", stage=2, branch="input")
     fake_run(tmp_path / "other_data", data="celeba")
     fake_run(tmp_path / "branched", branch="conv2_2")
-    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "b"
+    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "b"
     os.utime(tmp_path / "a" / "history.csv", (1e9, 1e9))
-    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "a"
+    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "a"
 
 
 def test_a_named_preset_narrows_the_search(tmp_path):
     fake_run(tmp_path / "demo", name="demo")
     fake_run(tmp_path / "small", age=5)
-    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "demo"
-    assert runs.newest_stage1("tiny", tmp_path, "small") == tmp_path / "small"
+    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "demo"
+    assert runs.newest(1, "tiny", tmp_path, "small") == tmp_path / "small"
     with pytest.raises(UserError, match="--preset paper"):
-        runs.newest_stage1("tiny", tmp_path, "paper")
+        runs.newest(1, "tiny", tmp_path, "paper")
 
 
 def test_a_folder_that_is_no_run_does_not_stop_the_search(tmp_path):
     fake_run(tmp_path / "a")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.json").write_text('{"model_type": "bert"}')
-    assert runs.newest_stage1("tiny", tmp_path) == tmp_path / "a"
+    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "a"
 
 
 @pytest.mark.parametrize(
@@ -264,6 +262,62 @@ def test_a_keras_file_of_another_network_is_refused(tiny_stage1, tiny_stage2, tm
     shutil.copy(tiny_stage2 / "best.keras", broken)
     with pytest.raises(UserError, match=r"best\.keras: expected a \.keras file of this run's network"):
         runs.load(broken)
+
+
+# -- stage 3 ----------------------------------------------------------------------------------------
+
+
+def test_stage_3_goes_on_from_stage_2_with_nothing_frozen(tiny_dir, tiny_stage2, tmp_path):
+    still, moving = str(tmp_path / "still"), str(tmp_path / "moving")
+    argv = tiny.flags(tiny_dir, "--stage", "3", "--epochs", "1")
+    fit.main([*argv, "--run", still, "--learning-rate", "1e-30", "--weight-decay", "0"])
+    config = read_config(still)
+    assert config.run.from_run == str(tiny_stage2)  # found by itself
+    assert config.network == read_config(tiny_stage2).network
+    before, after = weights_of(tiny_stage2), weights_of(still, "last.keras")
+    for layer, weights in before.items():  # all but the statistics of batch normalisation, which follow the batches
+        np.testing.assert_allclose(after[layer][0], weights[0], atol=1e-6, err_msg=layer)
+    fit.main([*argv, "--run", moving])
+    after = weights_of(moving, "last.keras")
+    assert not [layer for layer, weights in before.items() if np.array_equal(after[layer][0], weights[0])]
+
+
+def test_stage_3_needs_a_stage_2_run(tiny_dir, tiny_stage1, tmp_path, capsys):
+    line = refusal(capsys, tiny.flags(tiny_dir, "--stage", "3", "--from", str(tiny_stage1), "--run", str(tmp_path / "run")))
+    assert f"{tiny_stage1}: expected a stage-2 run, got stage 1" in line
+    line = refusal(capsys, ["--stage", "3", "--data", "tiny", "--data-dir", str(tiny_dir), "--runs", str(tmp_path)])
+    assert "expected a finished stage-2 run" in line and "fit --stage 2 --data tiny" in line
+
+
+# -- a moving average of the weights ----------------------------------------------------------------
+
+
+def test_the_best_weights_are_the_moving_average_and_the_last_are_what_trains(tiny_dir, tiny_stage1, tmp_path):
+    argv = tiny.flags(tiny_dir, *tiny.NARROW, "--weight-decay", "0.5", "--epochs", "1")
+    fit.main([*argv, "--ema", "0.5", "--run", str(tmp_path / "average")])
+    fit.main([*argv, "--run", str(tmp_path / "plain")])
+    plain = weights_of(tmp_path / "plain", "last.keras")
+    assert_same_weights(weights_of(tmp_path / "average", "last.keras"), plain)
+    best = weights_of(tmp_path / "average")
+    assert not np.array_equal(best["shared_conv1_1"][0], plain["shared_conv1_1"][0])
+
+
+def test_a_resumed_run_goes_on_with_its_average(tiny_dir, tmp_path):
+    argv = tiny.flags(tiny_dir, *tiny.NARROW, "--ema", "0.9", "--epochs", "2")
+    fit.main([*argv, "--run", str(tmp_path / "whole")])
+    folder = tmp_path / "broken"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.runs, "write_events", stop_in_the_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            fit.main([*argv, "--run", str(folder)])
+    assert len(runs.read_history(folder)) == 2
+    fit.main(["--resume", "--run", str(folder)])
+    assert_same_weights(weights_of(folder), weights_of(tmp_path / "whole"))
+
+
+def stop_in_the_second_epoch(folder, rows):
+    if len(rows) == 2:
+        raise KeyboardInterrupt
 
 
 # -- run folders and resuming -----------------------------------------------------------------------

@@ -90,6 +90,17 @@ class TinyOther(FaceBuilder):
         return {split: [_with_one_label(example(split, i)) for i in range(1, 5)] for split in COUNTS}
 
 
+class TinyStranger(FaceBuilder):
+    """A few of the same pictures with a label that nobody knows."""
+
+    name = "tinystranger"
+    tasks = (Attributes(labels=(Label("Strange"),)),)
+    licence = "ask first"
+
+    def splits(self):
+        return {split: [example(split, i)._replace(targets={"attributes": np.int8([i % 2])}) for i in range(1, 5)] for split in COUNTS}
+
+
 def _with_one_label(example):
     return example._replace(targets=example.targets | {"attributes": example.targets["attributes"][:1]})
 

@@ -6,31 +6,41 @@ import numpy as np
 
 from ..config import Config, DataConfig
 from ..tasks import Landmarks, Task
-from .augment import augment
+from .augment import MixUp, augment
 from .prepared import Prepared
 
 cv2.setNumThreads(0)  # Grain reads in threads of its own
 READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=64)
 
 
-def training_batches(prepared: Prepared, config: Config, start_step: int = 0) -> tuple[grain.IterDataset, int]:
+def training_batches(sets: tuple[Prepared, ...], config: Config, start_step: int = 0) -> tuple[grain.IterDataset, int]:
     """Batches `(images, targets)` without end, in an order and with variations that only the seed decides.
 
-    The rest of an epoch that fills no batch is left out; each epoch leaves out others.
+    An epoch is as many batches as all sets together fill. Each set is shuffled anew when all its pictures
+    were seen; each batch holds of each set its share by size, or by `config.data.sampling`.
 
     Args:
+        sets: data sets with the same tasks.
         start_step: steps already trained; a resumed run sees what an unbroken one would have seen.
 
     Returns:
         The dataset, and its steps an epoch. Images are `(batch, size, size, 3)` uint8; targets by task
         name: landmarks `(batch, points, 2)` float32 in [0, 1] of the image, labels `(batch, labels)` int8.
     """
-    source = prepared.source("train")
-    batch = min(config.training.batch_size, len(source))
-    records = grain.MapDataset.source(source).seed(config.training.seed).shuffle()
-    examples = records.random_map(_TrainingExample(prepared.tasks, config.network.image_size, config.data))
-    batches = examples.batch(batch, drop_remainder=True)
-    return batches.repeat()[start_step:].to_iter_dataset(READING), len(batches)
+    tasks, parts, sizes = sets[0].tasks, [], []
+    for i, data in enumerate(sets):
+        source = data.source("train")
+        chosen = np.random.default_rng(config.training.seed).permutation(len(source))[: config.data.samples]
+        sizes.append(len(chosen))
+        records = grain.MapDataset.source(chosen).seed(config.training.seed + i).shuffle().map(source.__getitem__)
+        examples = records.random_map(_TrainingExample(tasks, config.network.image_size, config.data))
+        parts.append(examples.repeat())
+    joined = grain.MapDataset.mix(parts, config.data.sampling or sizes) if len(parts) > 1 else parts[0]
+    batch = min(config.training.batch_size, sum(sizes))
+    batches = joined.batch(batch, drop_remainder=True)
+    if config.data.mixup:
+        batches = batches.seed(config.training.seed).random_map(MixUp(tasks, config.data.mixup))
+    return batches[start_step:].to_iter_dataset(READING), sum(sizes) // batch
 
 
 def evaluation_batches(prepared: Prepared, split: str, image_size: int, batch_size: int = 64) -> tuple[grain.IterDataset, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ..errors import UserError
-from ..tasks import Task, tasks_from_json
+from ..tasks import Task, joint_tasks, tasks_from_json
 from . import DATA_SETS, VERSION
 
 
@@ -32,6 +32,11 @@ class Prepared:
     origin: dict
     counts: dict[str, int]
     _builder: tfds.core.DatasetBuilder = dataclasses.field(repr=False, compare=False)
+    _published: tuple[Task, ...] | None = None  # what the records hold, where `tasks` are another data set's
+
+    def described_by(self, tasks: tuple[Task, ...]) -> "Prepared":
+        """The same samples with other tasks: points and labels are found by name, what a sample lacks is missing."""
+        return self if tasks == self.tasks else dataclasses.replace(self, tasks=tasks, _published=self._published or self.tasks)
 
     def source(self, split: str) -> Sequence[dict]:
         """Records of a split by index: `name` and `image` bytes (JPEG or PNG), `size` int32 (width, height), a task's array each."""
@@ -43,7 +48,7 @@ class Prepared:
                 records[last - 1]  # opens each file, which shows a cut-off one now and not in mid-training
         except Exception as error:  # ArrayRecord raises RuntimeError
             raise _damaged(self.folder, error) from None
-        return records
+        return _Translated(records, self._published, self.tasks) if self._published else records
 
     def targets(self, split: str) -> dict[str, np.ndarray]:
         """All targets of a split, stacked by task name, without decoding a picture.
@@ -57,6 +62,37 @@ class Prepared:
                 columns[key].append(record[key])
             columns["name"].append(record["name"].decode())
         return {key: np.stack(column) if key in keys else np.array(column) for key, column in columns.items()}
+
+
+class _Translated(Sequence):
+    """Records described by other tasks."""
+
+    def __init__(self, records: Sequence[dict], theirs: tuple[Task, ...], ours: tuple[Task, ...]):
+        known = {task.name: task for task in theirs}
+        self.records, self.pairs = records, [(task, known.get(task.name)) for task in ours]
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        return self._translated(self.records[index])
+
+    def __iter__(self):
+        return map(self._translated, self.records)
+
+    def _translated(self, record):
+        return record | {task.name: task.translate(record.get(task.name), theirs) for task, theirs in self.pairs}
+
+
+def open_sets(names: tuple[str, ...], data_dir: Path) -> tuple[Prepared, ...]:
+    """Prepared data sets that are trained as one: each is described by the tasks of all.
+
+    Raises:
+        UserError: as `open_prepared`, or if their tasks do not go together.
+    """
+    sets = [open_prepared(name, data_dir) for name in names]
+    tasks = joint_tasks([data.tasks for data in sets])
+    return tuple(data.described_by(tasks) for data in sets)
 
 
 def prepared_folder(name: str, data_dir: Path) -> Path:

@@ -12,4 +12,5 @@ def build(config: Config, tasks):
     """The network of a configuration, untrained."""
     from . import hard_sharing, separation
 
-    return (hard_sharing if config.stage == 1 else separation).build(config.resolved().network, tasks)
+    network = config.resolved().network
+    return hard_sharing.build(network, tasks) if config.stage == 1 else separation.build(network, tasks, frozen=config.stage == 2)

@@ -5,7 +5,8 @@ import keras
 from ..config import NetworkConfig
 from ..tasks import Task
 from . import vgg
-from .heads import head
+from .balance import UnitGradient
+from .heads import head, maps_of
 
 
 def build(config: NetworkConfig, tasks: tuple[Task, ...]) -> keras.Model:
@@ -28,7 +29,14 @@ def build(config: NetworkConfig, tasks: tuple[Task, ...]) -> keras.Model:
     # each task's stack after the branch point, if any, and its head
     outputs = {}
     for task in tasks:
-        maps, own = dict(shared_maps), x
+        # what it takes from the shared stack
+        used = maps_of(task, config)
+        maps = {name: shared_maps[name] for name in used if name in shared_maps}
+        if own_convs or "pool4" in used:
+            maps["pool"] = x
+        if config.gradient_balance:
+            maps = UnitGradient(name=f"{task.name}_gradient")(maps)
+        own = maps.get("pool")
         for conv in own_convs:
             maps[conv] = vgg.conv_relu(own, task.name, conv, config)
             own = vgg.pool(maps[conv], task.name, conv)

@@ -9,25 +9,46 @@ from ..config import NetworkConfig
 from ..tasks import Landmarks, Task
 
 
+def maps_of(task: Task, config: NetworkConfig) -> tuple[str, ...]:
+    """Names of the maps that a task's head takes."""
+    if not isinstance(task, Landmarks) or config.head in ("paper", "pooled"):
+        return ("pool4",)
+    return ("conv3_3", "conv4_3") + (("pool4",) if config.head == "both" else ())
+
+
 def head(task: Task, maps: dict, config: NetworkConfig):
-    """The output tensor of a task.
+    """The output tensor of a task, of a layer with its name.
 
     Args:
-        maps: `conv3_3` and `conv4_3` after ReLU (and fusion) and `pool4`.
+        maps: at least those of `maps_of`: `conv3_3` and `conv4_3` after ReLU (and fusion) and `pool4`.
 
     Returns:
-        Landmarks `(batch, points, 2)` in [0, 1], or attributes `(batch, units)` logits.
+        Landmarks `(batch, points, 2)`, x and y in [0, 1]; with `uncertainty` `(batch, points, 3)`, the third the log of
+        a point's Laplace scale, in the units of the loss (`LandmarksLoss`). Attributes `(batch, units)` logits.
     """
     if isinstance(task, Landmarks):
-        if config.head == "softargmax":
-            return _soft_argmax(task, maps, config)
-        flat = _hidden(task, maps["pool4"], config)
-        flat = layers.Dense(2 * len(task.points), name=f"{task.name}_output", dtype="float32")(flat)
-        return layers.Reshape(task.shape, name=task.name, dtype="float32")(flat)
+        return _landmarks(task, maps, config)
     hidden = _hidden(task, maps["pool4"], config)
     units = task.binary_count * (2 if config.attribute_output == "softmax" else 1)
     units += sum(len(label.classes) for label in task.categorical)
     return layers.Dense(units, name=task.name, dtype="float32")(hidden)
+
+
+def _landmarks(task: Landmarks, maps: dict, config: NetworkConfig):
+    """Points from heatmaps, an FC layer, or the mean of both; beside them their log scales if configured."""
+    last = f"{task.name}_points" if config.uncertainty else task.name
+    if config.head == "both":
+        expected, features = _soft_argmax(task, maps, config, f"{task.name}_expected")
+        regressed, _ = _regressed(task, maps, config, f"{task.name}_regressed")
+        points = layers.Average(name=last, dtype="float32")([expected, regressed])
+    else:
+        points, features = (_soft_argmax if config.head == "softargmax" else _regressed)(task, maps, config, last)
+    if not config.uncertainty:
+        return points
+    # zero kernel: the likelihood starts as the absolute error
+    scales = layers.Dense(len(task.points), kernel_initializer="zeros", name=f"{task.name}_log_scales", dtype="float32")(features)
+    scales = layers.Reshape((len(task.points), 1), name=f"{task.name}_scale_each", dtype="float32")(scales)
+    return layers.Concatenate(name=task.name, dtype="float32")([points, scales])
 
 
 def _hidden(task: Task, pool4, config: NetworkConfig):
@@ -37,17 +58,26 @@ def _hidden(task: Task, pool4, config: NetworkConfig):
         pool4 = layers.AveragePooling2D(size, name=f"{task.name}_average", dtype="float32")(pool4)
     x = layers.Flatten(name=f"{task.name}_flatten", dtype="float32")(pool4)
     units = math.ceil((2048 if wide else 512) * config.width)
-    return layers.Dense(units, activation="relu", name=f"{task.name}_fc", dtype="float32")(x)
+    x = layers.Dense(units, activation="relu", name=f"{task.name}_fc", dtype="float32")(x)
+    return layers.Dropout(config.dropout, name=f"{task.name}_dropout", dtype="float32")(x) if config.dropout else x
 
 
-def _soft_argmax(task: Landmarks, maps: dict, config: NetworkConfig):
-    """A heatmap for each point over conv3_3 and conv4_3, and its expectation as the coordinate."""
+def _regressed(task: Landmarks, maps: dict, config: NetworkConfig, name: str):
+    """Points `(batch, points, 2)` from the FC layer, and its units `(batch, units)`."""
+    hidden = _hidden(task, maps["pool4"], config)
+    flat = layers.Dense(2 * len(task.points), name=f"{task.name}_output", dtype="float32")(hidden)
+    return layers.Reshape(task.shape, name=name, dtype="float32")(flat), hidden
+
+
+def _soft_argmax(task: Landmarks, maps: dict, config: NetworkConfig, name: str):
+    """Points as expectations of heatmaps over conv3_3 and conv4_3, and the features before these, `(batch, channels)` on average."""
     coarse = layers.UpSampling2D(interpolation="bilinear", name=f"{task.name}_upsample", dtype="float32")(maps["conv4_3"])
     x = layers.Concatenate(name=f"{task.name}_both", dtype="float32")([maps["conv3_3"], coarse])
     # 1x1 first: it makes the 3x3 that follows cheap
-    x = layers.Conv2D(math.ceil(256 * config.width), 1, activation="relu", name=f"{task.name}_mix", dtype="float32")(x)
-    x = layers.Conv2D(len(task.points), 3, padding="same", name=f"{task.name}_heatmaps", dtype="float32")(x)
-    return SoftArgmax(name=task.name, dtype="float32")(x)
+    mix = layers.Conv2D(math.ceil(256 * config.width), 1, activation="relu", name=f"{task.name}_mix", dtype="float32")(x)
+    x = layers.Conv2D(len(task.points), 3, padding="same", name=f"{task.name}_heatmaps", dtype="float32")(mix)
+    features = layers.GlobalAveragePooling2D(name=f"{task.name}_mix_average", dtype="float32")(mix)
+    return SoftArgmax(name=name, dtype="float32")(x), features
 
 
 @keras.saving.register_keras_serializable("smtn_keras")

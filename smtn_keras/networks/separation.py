@@ -10,8 +10,8 @@ from .heads import head
 from .weights import NddrInitializer
 
 
-def build(config: NetworkConfig, tasks: tuple[Task, ...]) -> keras.Model:
-    """The shared stack, frozen, and beside it a stack for each task, fused with it layer by layer.
+def build(config: NetworkConfig, tasks: tuple[Task, ...], frozen: bool = True) -> keras.Model:
+    """The shared stack, frozen in stage 2, and beside it a stack for each task, fused with it layer by layer.
 
     Args:
         config: `branch` is `input` (Figure 2: every stack sees the image) or the shared conv whose
@@ -19,10 +19,10 @@ def build(config: NetworkConfig, tasks: tuple[Task, ...]) -> keras.Model:
     """
     image, pixels = vgg.image_input(config)
 
-    # the shared stack; its layers never train, so batch normalisation keeps its statistics too
+    # the shared stack; while its layers do not train, batch normalisation keeps its statistics too
     shared_maps, pooled, x = {}, {"input": pixels}, pixels
     for conv in vgg.CONVS:
-        shared_maps[conv] = vgg.conv_relu(x, "shared", conv, config, trainable=False)
+        shared_maps[conv] = vgg.conv_relu(x, "shared", conv, config, trainable=not frozen)
         pooled[conv] = x = vgg.pool(shared_maps[conv], "shared", conv)
 
     # the task stacks

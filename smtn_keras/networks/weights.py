@@ -27,17 +27,23 @@ class NddrInitializer(keras.initializers.Initializer):
         return {"own": self.own, "shared": self.shared}
 
 
-def load_initial(model: keras.Model, stage: int, config: NetworkConfig, tasks: tuple[Task, ...], stage1: keras.Model | None):
-    """Gives an untrained model the weights its configuration asks for."""
+def load_initial(model: keras.Model, stage: int, config: NetworkConfig, tasks: tuple[Task, ...], before: keras.Model | None):
+    """Gives an untrained model the weights its configuration asks for.
+
+    Args:
+        before: the model of the stage before; None in stage 1.
+    """
+    if stage == 3:
+        return copy_layers(before, model, {layer.name: layer.name for layer in model.layers})
     if stage == 2:
-        copy_layers(stage1, model, {layer.name: layer.name for layer in model.layers if layer.name.startswith("shared_")})
+        copy_layers(before, model, {layer.name: layer.name for layer in model.layers if layer.name.startswith("shared_")})
     stacks = ["shared"] if stage == 1 else []
     if stage == 2 or config.branch != "end":
         stacks += [task.name for task in tasks]
     if config.init == "imagenet":
         load_imagenet(model, stacks, config.weights)
     elif config.init == "stage1":
-        start_from_stage1(stage1, model, tasks)
+        start_from_stage1(before, model, tasks)
 
 
 def start_from_stage1(stage1: keras.Model, model: keras.Model, tasks: tuple[Task, ...]):
@@ -67,8 +73,8 @@ def copy_layers(source: keras.Model, target: keras.Model, names: dict[str, str])
         found = [tuple(w.shape) for w in theirs[name].weights] if name in theirs else []
         if shapes != found:
             raise UserError(
-                f"layer {ours}: expected weights {shapes} in the stage-1 run's {name}, got {found or 'none'}; "
-                "use a stage-1 run of the same width, normalisation and tasks"
+                f"layer {ours}: expected weights {shapes} in the {name} of the run before, got {found or 'none'}; "
+                "use a run of the same width, normalisation and tasks"
             )
         layer.set_weights(theirs[name].get_weights())
 

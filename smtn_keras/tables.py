@@ -1,0 +1,124 @@
+"""Markdown tables from run folders: the results of runs beside their floors, and what all tables are made of."""
+
+from pathlib import Path
+
+from . import runs
+from .config import Config, read_config
+from .errors import UserError
+from .tasks import Landmarks, Task
+
+# how good a run is in three numbers: their names in tables, and in metrics.json
+HEADLINE = {"success": "success_rate_average", "NME": "nme", "accuracy": "accuracy_mean"}
+
+
+def results(folders: tuple[str, ...], split: str = "test") -> str:
+    """For each data set a table with a row for each run, and the floors below.
+
+    Raises:
+        UserError: if a run was not measured on that part.
+    """
+    rows = {}  # data set -> [(run folder, configuration, tasks, result)]
+    for folder in map(Path, folders):
+        config, tasks, found = read_config(folder), runs.read_tasks(folder), measured(folder, split)
+        for data in config.data.names:
+            if data not in found:
+                raise not_measured(folder, split, data)
+            rows.setdefault(data, []).append((folder, config, tasks, found[data]))
+
+    blocks = []
+    for data, of_data in rows.items():
+        _, _, tasks, first = of_data[0]
+        columns = [cell for task in tasks if task.name in first for cell in _cells(task, first)]
+        lines = []
+        for folder, config, _, result in of_data:
+            joined = "" if config.data.data == data else f", trained on {config.data.data}"
+            parameters = f"{runs.read_parameters(folder) / 1e6:.2f} M"
+            epochs = len(runs.read_history(folder))
+            numbers = [pick(result, "metrics") for _, pick in columns]
+            lines.append([describe(config) + joined, parameters, *numbers, epochs, f"{minutes(folder):.0f}", config.training.seed])
+        floor = [pick(first, "floor") for _, pick in columns]
+        lines.append(["*floor: mean shape, majority label*", "", *floor, "", "", ""])
+        head = ["network", "parameters", *(name for name, _ in columns), "epochs", "minutes", "seed"]
+        blocks.append(f"**{data}**, {split} part ({samples(first)} images), percent\n\n{table(head, lines)}")
+    return "\n\n".join(blocks)
+
+
+def _cells(task: Task, result: dict) -> list[tuple]:
+    """Columns of a task: a name, and what picks its number from a result's metrics or floor. Few points or labels get their own."""
+
+    def at(key, item=None):
+        def pick(result, part):
+            value = result.get(task.name, {}).get(part, {}).get(key)  # a data set may have nothing of a task
+            return number(value if item is None or value is None else value.get(item))
+
+        return pick
+
+    if isinstance(task, Landmarks):
+        points = [(point.replace("_", " "), at("success_rate", point)) for point in task.points] if len(task.points) <= 5 else []
+        return [*points, ("average", at("success_rate_average")), ("NME", at("nme")), ("failures", at("failure_rate"))]
+    known = [name for name, value in result[task.name]["metrics"]["accuracy"].items() if value is not None]
+    labels = [(name, at("accuracy", name)) for name in known] if len(known) <= 5 else []
+    return [*labels, ("accuracy", at("accuracy_mean")), ("balanced", at("balanced_accuracy_mean"))]
+
+
+# -- for all tables ---------------------------------------------------------------------------------
+
+
+def measured(folder: Path, split: str) -> dict[str, dict]:
+    """The results of a run on a part, by data set; `split` may say how, such as `test+flip`."""
+    keys = ((key.rpartition("/"), result) for key, result in runs.read_metrics(folder).items())
+    return {data: result for (data, _, part), result in keys if part == split}
+
+
+def not_measured(folder: Path, split: str, data: str | None = None) -> UserError:
+    """What is said of a run without the metrics that a table needs."""
+    what = f"{data}/{split}" if data else f"the {split} part"
+    return UserError(f"{folder}: expected metrics of {what}, found none; run: {evaluate_command(folder, split, data)}")
+
+
+def evaluate_command(folder: Path | str, split: str, data: str | None = None) -> str:
+    """The command that measures a run."""
+    part, *how = split.split("+")
+    of_data = f" --data {data}" if data else ""
+    return f"python -m smtn_keras.evaluate --run {folder}{of_data} --split {part}" + "".join(f" --{name}" for name in how)
+
+
+def headline(result: dict) -> dict[str, float | None]:
+    """The `HEADLINE` numbers of a result by their names in tables, None for what it lacks."""
+    metrics = {key: value for parts in result.values() for key, value in parts["metrics"].items()}
+    return {name: metrics.get(key) for name, key in HEADLINE.items()}
+
+
+def minutes(folder: Path) -> float:
+    """How long a run was trained."""
+    return sum(epoch["seconds"] for epoch in runs.read_history(folder)) / 60
+
+
+def describe(config: Config) -> str:
+    """A run's network in a few words."""
+    network = config.resolved().network
+    if config.stage == 1:
+        return "hard sharing (stage 1, baseline)" if network.branch == "end" else f"hard sharing, branch {network.branch}"
+    start = {"scratch": "from scratch", "stage1": "from stage 1", "imagenet": "from ImageNet"}[network.init]
+    words = [f"SMTN {network.fusion}", start]
+    if network.branch != "input":
+        words.append(f"branch {network.branch}")
+    if config.stage == 3:
+        words.append("then end to end (stage 3)")
+    return ", ".join(words)
+
+
+def samples(result: dict) -> int:
+    """Of how many images a result is."""
+    return max(parts["metrics"]["samples"] for parts in result.values())
+
+
+def number(value: float | None) -> str:
+    """A cell with a number, or a dash."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    """A Markdown table; all columns but the first hold numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in lines)
