@@ -212,7 +212,21 @@ class Config:
     run: RunConfig = RunConfig()
 
     def __post_init__(self):
-        network = self.network
+        network, training = self.network, self.training
+        if network.uncertainty and training.landmarks_loss != "l1":
+            raise UserError(
+                f"--uncertainty: expected --landmarks-loss l1 beside it, of which the Laplace distribution is made, got {training.landmarks_loss}; "
+                "leave one of the two out"
+            )
+        if network.uncertainty and training.balance == "uncertainty":
+            raise UserError(
+                "--balance uncertainty: expected --no-uncertainty beside it (it takes the logarithm of each loss, and a likelihood's may be "
+                "negative), got --uncertainty; leave one of the two out"
+            )
+        if network.gradient_balance and self.stage > 1:
+            raise UserError(
+                f"--gradient-balance: expected --stage 1, where the tasks' gradients meet in the shared stack, got --stage {self.stage}; leave it out"
+            )
         if self.stage == 1:
             if network.branch == "input":
                 raise UserError(
@@ -260,10 +274,10 @@ class Config:
         try:
             fields = json.loads(text)
             parts = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}
-            if fields["data"].get("sampling"):
-                fields["data"]["sampling"] = tuple(fields["data"]["sampling"])
+            if (data := fields.get("data", {})).get("sampling"):
+                data["sampling"] = tuple(data["sampling"])
             return cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
-        except (TypeError, AttributeError, KeyError, json.JSONDecodeError) as error:
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
             raise UserError(
                 f"{name}: expected a configuration written by smtn_keras.fit, got something else ({error}); train the run again"
             ) from None

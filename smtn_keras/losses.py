@@ -5,7 +5,6 @@ import numpy as np
 from keras import ops
 
 from .config import Config
-from .errors import UserError
 from .tasks import MISSING, Attributes, Landmarks, Task
 
 HUBER_DELTA = 1.0  # where the square becomes linear; Smooth L1 of Fast R-CNN (Girshick, ICCV 2015)
@@ -24,21 +23,13 @@ def task_losses(tasks: tuple[Task, ...], config: Config, train_targets: dict[str
 
     Args:
         train_targets: targets of the training part by task name, `(samples, labels)`; only `--label-weighting frequency` needs them.
-
-    Raises:
-        UserError: if a loss that may be negative is to be balanced by its logarithm.
     """
-    training, uncertainty = config.training, config.network.uncertainty
+    training = config.training
     losses, weights = {}, {}
     for task in tasks:
         if isinstance(task, Landmarks):
-            if uncertainty and training.balance == "uncertainty":
-                raise UserError(
-                    "--balance uncertainty: expected --no-uncertainty beside it (it takes the logarithm of each loss, and a likelihood's may be "
-                    "negative), got --uncertainty; leave one of them out"
-                )
             normaliser = task.normaliser_index if training.landmark_unit == "eyes" else None
-            loss = LandmarksLoss("laplace" if uncertainty else training.landmarks_loss, training.landmark_scale, normaliser)
+            loss = LandmarksLoss("laplace" if config.network.uncertainty else training.landmarks_loss, training.landmark_scale, normaliser)
             weights[task.name] = training.landmarks_weight
         else:
             loss = AttributesLoss(

@@ -17,17 +17,26 @@ FLAGS = {
     "data": {
         "data": (["--data", "mtfl"], "mtfl"),
         "data_dir": (["--data-dir", "elsewhere"], "elsewhere"),
+        "sampling": (["--data", "celeba+mtfl", "--sampling", "2", "1"], (2, 1)),
+        "samples": (["--samples", "1000"], 1000),
         "flip": (["--no-flip"], False),
         "shift": (["--shift", "0.01"], 0.01),
         "scale": (["--scale", "0.02"], 0.02),
         "rotation": (["--rotation", "3"], 3),
         "colour": (["--colour", "0.3"], 0.3),
+        "blur": (["--blur", "1"], 1),
+        "jpeg": (["--jpeg", "30"], 30),
+        "erase": (["--erase", "0.4"], 0.4),
+        "mixup": (["--mixup", "0.2"], 0.2),
     },
     "network": {
         "image_size": (["--image-size", "96"], 96),
         "width": (["--width", "1"], 1),
         "batch_norm": (["--no-batch-norm"], False),
         "head": (["--head", "paper"], "paper"),
+        "uncertainty": (["--uncertainty"], True),
+        "dropout": (["--dropout", "0.4"], 0.4),
+        "gradient_balance": (["--gradient-balance"], True),
         "attribute_output": (["--attribute-output", "logits"], "logits"),
         "branch": (["--branch", "conv2_2"], "conv2_2"),
         "fusion": (["--fusion", "concat"], "concat"),
@@ -43,10 +52,16 @@ FLAGS = {
         "learning_rate": (["--learning-rate", "0.5"], 0.5),
         "schedule": (["--schedule", "constant"], "constant"),
         "weight_decay": (["--weight-decay", "0.25"], 0.25),
+        "ema": (["--ema", "0.99"], 0.99),
         "landmarks_loss": (["--landmarks-loss", "mse"], "mse"),
         "landmark_scale": (["--landmark-scale", "2"], 2),
+        "landmark_unit": (["--landmark-unit", "eyes"], "eyes"),
         "landmarks_weight": (["--landmarks-weight", "3"], 3),
         "attributes_weight": (["--attributes-weight", "4"], 4),
+        "attributes_loss": (["--attributes-loss", "focal"], "focal"),
+        "label_smoothing": (["--label-smoothing", "0.1"], 0.1),
+        "label_weighting": (["--label-weighting", "frequency"], "frequency"),
+        "balance": (["--balance", "uncertainty"], "uncertainty"),
         "dtype": (["--dtype", "bfloat16"], "bfloat16"),
         "seed": (["--seed", "9"], 9),
     },
@@ -137,12 +152,12 @@ def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
         network=NetworkConfig(image_size=48, width=0.1, batch_norm=False, head="pooled", attribute_output="logits", fuse_at="block"),
     )
     (tmp_path / "config.json").write_text(theirs.to_json())
-    assert parse(["--stage", "2"], "fit", "", stage1=tmp_path).preset == "demo"
-    assert parse(["--stage", "2", "--preset", "small"], "fit", "", stage1=tmp_path).preset == "small"
-    ours = parse(["--stage", "2"], "fit", "", stage1=tmp_path).network
-    assert [getattr(ours, field) for field in BACKBONE] == [48, 0.1, False, "pooled", "logits"]
+    assert parse(["--stage", "2"], "fit", "", before=tmp_path).preset == "demo"
+    assert parse(["--stage", "2", "--preset", "small"], "fit", "", before=tmp_path).preset == "small"
+    ours = parse(["--stage", "2"], "fit", "", before=tmp_path).network
+    assert [getattr(ours, field) for field in BACKBONE] == [48, 0.1, False, "pooled", False, "logits"]
     assert ours.fuse_at == "conv"
-    assert parse(["--stage", "2", "--width", "0.5"], "fit", "", stage1=tmp_path).network.width == 0.5
+    assert parse(["--stage", "2", "--width", "0.5"], "fit", "", before=tmp_path).network.width == 0.5
 
 
 def test_help_imports_neither_keras_nor_tensorflow():
@@ -214,12 +229,20 @@ REFUSED = [
     ("--weights vgg.h5", "--weights: expected --init imagenet beside it"),
     ("--branch input", "--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1"),
     ("--init stage1", "--init stage1: expected scratch or imagenet in stage 1"),
-    ("--from runs/x", "--from runs/x: expected --stage 2 beside it"),
+    ("--from runs/x", "--from runs/x: expected --stage 2 or 3 beside it"),
+    ("--stage 3 --branch end", "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 3"),
+    ("--uncertainty --landmarks-loss mse", "--uncertainty: expected --landmarks-loss l1 beside it"),
+    ("--uncertainty --balance uncertainty", "--balance uncertainty: expected --no-uncertainty beside it"),
+    ("--stage 2 --gradient-balance", "--gradient-balance: expected --stage 1"),
+    ("--mixup -1", "--mixup: expected a number from 0"),
+    ("--jpeg 96", "--jpeg: expected a number from 0 to 95"),
+    ("--samples 0", "--samples: expected a number from 1"),
+    ("--ema 1", "--ema: expected a number from 0"),
     ("--stage 2 --branch end", "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2"),
     ("--stage 2 --fusion concat --init stage1", "--fusion concat --init stage1: concatenation doubles the input channels"),
     ("--stage 2 --fusion concat --init imagenet --width 1", "--fusion concat --init imagenet: concatenation doubles the input channels"),
     ("--head huge", "invalid choice 'huge' for argument '--head'"),
-    ("--stage 3", "invalid choice '3' for argument '--stage'"),
+    ("--stage 4", "invalid choice '4' for argument '--stage'"),
     ("--preset huge", "invalid choice 'huge' for argument '--preset'"),
     ("--epochs many", "invalid literal"),
     ("--depth 5", "Unrecognized options: --depth"),

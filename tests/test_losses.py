@@ -8,7 +8,6 @@ import pytest
 from keras import ops
 
 from smtn_keras.config import Config, NetworkConfig, TrainingConfig
-from smtn_keras.errors import UserError
 from smtn_keras.losses import AttributesLoss, LandmarksLoss, LogOf, frequency_weights, probabilities, split_logits, task_losses
 from smtn_keras.metrics import LabelAccuracy
 from smtn_keras.tasks import Attributes, Label, Landmarks
@@ -132,6 +131,26 @@ def test_curved_losses_have_the_slopes_of_their_papers():
     assert slope("wing", 11) == pytest.approx(1, rel=1e-4)
     assert slope("adaptive_wing", 0.2) == pytest.approx(14 * 1.1 * 0.2**0.1 / (1 + 0.2**1.1), rel=1e-4)
     assert slope("adaptive_wing", 5) == pytest.approx(slope("adaptive_wing", 0.499), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("truth", "expected"),
+    [
+        ([[[0.2, 0.3], [0.6, 0.6]]], (0.1 + 0 + 0 + 0.5) / 4 / 0.5),  # the eyes are 0.4 and 0.3 apart: 0.5
+        ([[[0.31, 0.3], [0.35, 0.3]]], (0.01 + 0 + 0.25 + 0.2) / 4 / 0.08),  # a profile: 0.04, which counts as 0.08
+        ([[[0.2, 0.3], [NAN, NAN]]], (0.1 + 0) / 2 / 0.25),  # an eye is missing: a typical distance
+    ],
+)
+def test_in_the_unit_of_the_eyes_a_face_counts_as_in_nme(truth, expected):
+    loss = LandmarksLoss("l1", normaliser_index=(0, 1))
+    assert value(loss, truth, PREDICTED) == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(gradient(loss, truth, PREDICTED)).all()
+
+
+def test_the_unit_is_taken_from_the_configuration():
+    losses, _ = task_losses((POINTS,), Config(training=TrainingConfig(landmark_unit="eyes", landmark_scale=5)))
+    assert (losses["landmarks"].normaliser_index, losses["landmarks"].scale) == ((0, 1), 5)
+    assert task_losses((POINTS,), Config())[0]["landmarks"].normaliser_index is None
 
 
 # -- attributes -------------------------------------------------------------------------------------
@@ -311,13 +330,6 @@ def test_losses_by_task_are_balanced_if_asked():
     assert weights == {"landmarks": 3, "attributes": 1}
     assert value(losses["landmarks"], TRUTH, PREDICTED) == pytest.approx(math.log(4.25), rel=1e-5)
     assert value(losses["attributes"], [[1, -1, -1]], [[0, LN3, 0, 0, 0, 0, 0]]) == pytest.approx(math.log(0.2876821), rel=1e-5)
-
-
-def test_a_likelihood_is_not_balanced_by_its_logarithm():
-    config = Config(network=NetworkConfig(uncertainty=True), training=TrainingConfig(balance="uncertainty"))
-    with pytest.raises(UserError, match=r"--balance uncertainty: expected --no-uncertainty .*, got --uncertainty; leave one"):
-        task_losses((POINTS, LABELS), config)
-    assert isinstance(task_losses((LABELS,), config)[0]["attributes"], LogOf)
 
 
 # -- extremes ---------------------------------------------------------------------------------------
