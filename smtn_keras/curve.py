@@ -64,9 +64,15 @@ def learning_curve(folders: tuple[str, ...], split: str = "validation") -> tuple
             values = [[headline(found[folder][data])[name] for folder in alike] for alike in by_size.values()]
             numbers[data, name] = [None if None in of_size else mean(of_size) for of_size in values]
     rows = [
-        [f"{size:,}", *(number(values[i]) for values in numbers.values()), len(alike)] for i, (size, alike) in enumerate(by_size.items())
+        [
+            f"{size:,}",
+            f"{mean(len(runs.read_history(folder)) for folder in alike):g}",
+            *(number(values[i]) for values in numbers.values()),
+            len(alike),
+        ]
+        for i, (size, alike) in enumerate(by_size.items())
     ]
-    head = ["training pictures", *(f"{data} {name}" for data, name in numbers), "seeds"]
+    head = ["training pictures", "epochs", *(f"{data} {name}" for data, name in numbers), "seeds"]
 
     curves = []
     for (data, name), values in numbers.items():
@@ -85,9 +91,12 @@ def _by_size(folders: tuple[str, ...]) -> dict[int, list[Path]]:
     first = next(iter(configs))
     by_size = {}
     for folder, config in configs.items():
-        other = [flag for _, flag in difference(config, configs[first]) if not flag.startswith("--samples ")]
+        # fewer pictures need more epochs for as many steps
+        other = [flag for _, flag in difference(config, configs[first]) if not flag.startswith(("--samples ", "--epochs "))]
         if other:
-            raise UserError(f"{folder}: expected a run that differs from {first} in --samples only, got {' '.join(other)}; leave it out")
+            raise UserError(
+                f"{folder}: expected a run that differs from {first} in --samples (and --epochs) only, got {' '.join(other)}; leave it out"
+            )
         count = runs.read_data_card(folder)["counts"]["train"]
         size = count if config.data.samples is None else min(count, config.data.samples * len(config.data.names))
         by_size.setdefault(size, []).append(folder)

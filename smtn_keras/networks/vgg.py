@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from ..config import NetworkConfig
+from .normalisation import BatchNormalization
 
 # block -> convs and VGG16's filters in each
 BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512)}
@@ -41,7 +42,7 @@ def conv_relu(x, stack: str, conv: str, config: NetworkConfig, trainable: bool =
         trainable=trainable,
     )(x)
     if config.batch_norm:
-        x = layers.BatchNormalization(name=f"{name}_bn", trainable=trainable)(x)
+        x = BatchNormalization(name=f"{name}_bn", trainable=trainable)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
