@@ -156,6 +156,9 @@ class TrainingConfig:
     """Weight of the attributes' loss in the sum."""
     attributes_loss: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
     """focal: easy labels count less; asymmetric: easy absent ones only."""
+    attributes_mean: Literal["labels", "faces"] = "labels"
+    """labels: each label that is present counts alike; faces: each face does, whose labels share its weight (they differ where data
+    sets of many and of few labels are joined)."""
     label_smoothing: float = 0.0
     """Share of the certainty that is taken from the truth of a label."""
     label_weighting: Literal["none", "frequency"] = "none"

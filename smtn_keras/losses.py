@@ -38,13 +38,14 @@ def task_losses(tasks: tuple[Task, ...], config: Config, train_targets: dict[str
                 training.attributes_loss,
                 training.label_smoothing,
                 frequency_weights(train_targets[task.name], task) if training.label_weighting == "frequency" else None,
+                training.attributes_mean == "faces",
             )
             weights[task.name] = training.attributes_weight
         losses[task.name] = LogOf(loss) if training.balance == "uncertainty" else loss
     return losses, weights
 
 
-def mean_of_present(errors, present):
+def mean_of_present(errors, present, by_sample: bool = False):
     """Per-sample values whose batch mean is the mean of the present errors.
 
     Keras averages what a loss returns over the batch; without this a sample that lacks a label would
@@ -53,12 +54,17 @@ def mean_of_present(errors, present):
     Args:
         errors: `(batch, n)`.
         present: `(batch, n)` booleans.
+        by_sample: take the mean of the samples' own means.
 
     Returns:
         `(batch,)`; all zero if nothing is present.
     """
     present = ops.cast(present, errors.dtype)
-    total = ops.maximum(ops.sum(present), 1)
+    if by_sample:
+        errors = errors / ops.maximum(ops.sum(present, axis=-1, keepdims=True), 1)
+        total = ops.maximum(ops.sum(ops.max(present, axis=-1)), 1)
+    else:
+        total = ops.maximum(ops.sum(present), 1)
     batch = ops.cast(ops.shape(errors)[0], errors.dtype)
     return ops.sum(ops.where(present > 0, errors, 0), axis=-1) * batch / total
 
@@ -179,6 +185,7 @@ class AttributesLoss(keras.losses.Loss):
         label_smoothing: the share of each target, 0 to 1, that is spread evenly over the label's classes.
         class_weights: for each label a list with the weight of each true class, such as `frequency_weights` makes; it
             multiplies the error of a label, the mean still divides by how many are present. None: 1 for all.
+        by_face: take the mean of each face's labels first, so that faces with few labels count as much as others.
     """
 
     def __init__(
@@ -188,12 +195,13 @@ class AttributesLoss(keras.losses.Loss):
         kind: str = "cross_entropy",
         label_smoothing: float = 0.0,
         class_weights: list[list[float]] | None = None,
+        by_face: bool = False,
         name: str = "attributes_loss",
         **kwargs,
     ):
         super().__init__(name=name, dtype="float32", **kwargs)
         self.binary_count, self.class_counts = binary_count, list(class_counts)
-        self.kind, self.label_smoothing, self.class_weights = kind, label_smoothing, class_weights
+        self.kind, self.label_smoothing, self.class_weights, self.by_face = kind, label_smoothing, class_weights, by_face
 
     def call(self, y_true, y_pred):
         """The error of each sample.
@@ -217,7 +225,7 @@ class AttributesLoss(keras.losses.Loss):
             one_hot = ops.one_hot(ops.cast(truth[:, i], "int32"), logits.shape[-1], dtype="float32")
             costs = self._costs(ops.log_softmax(logits, axis=-1))
             errors.append(self._error(one_hot[:, None], costs[:, None], slice(i, i + 1)))
-        return mean_of_present(ops.concatenate(errors, axis=1), present)
+        return mean_of_present(ops.concatenate(errors, axis=1), present, self.by_face)
 
     def _binary_costs(self, logits):
         """What "no" and "yes" cost if they are true: `(batch, n, 2)` from `(batch, n)`."""
@@ -244,7 +252,7 @@ class AttributesLoss(keras.losses.Loss):
         return ops.sum(truth * costs, axis=-1)
 
     def get_config(self):
-        fields = ("binary_count", "class_counts", "kind", "label_smoothing", "class_weights", "name")
+        fields = ("binary_count", "class_counts", "kind", "label_smoothing", "class_weights", "by_face", "name")
         return {field: getattr(self, field) for field in fields}
 
 

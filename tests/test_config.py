@@ -59,6 +59,7 @@ FLAGS = {
         "landmarks_weight": (["--landmarks-weight", "3"], 3),
         "attributes_weight": (["--attributes-weight", "4"], 4),
         "attributes_loss": (["--attributes-loss", "focal"], "focal"),
+        "attributes_mean": (["--attributes-mean", "faces"], "faces"),
         "label_smoothing": (["--label-smoothing", "0.1"], 0.1),
         "label_weighting": (["--label-weighting", "frequency"], "frequency"),
         "balance": (["--balance", "uncertainty"], "uncertainty"),

@@ -332,6 +332,20 @@ def test_losses_by_task_are_balanced_if_asked():
     assert value(losses["attributes"], [[1, -1, -1]], [[0, LN3, 0, 0, 0, 0, 0]]) == pytest.approx(math.log(0.2876821), rel=1e-5)
 
 
+def test_faces_with_few_labels_may_count_as_much_as_others():
+    # three faces: two labels that cost ln 2 each, one that costs ln 4, none
+    truth = [[1, 0, -1], [1, -1, -1], [-1, -1, -1]]
+    logits = [[0, 0, 0, 0, 0, 0, 0], [LN3, 0, 0, 0, 0, 0, 0], [5, 0, 0, 5, 0, 9, 0]]
+    by_label = AttributesLoss(2, [3])
+    by_face = AttributesLoss(2, [3], by_face=True)
+    assert value(by_label, truth, logits) == pytest.approx((LN2 + LN2 + 2 * LN2) / 3, rel=1e-5)
+    assert value(by_face, truth, logits) == pytest.approx((LN2 + 2 * LN2) / 2, rel=1e-5)
+    assert value(by_face, truth[2:], logits[2:]) == 0
+    config = Config(training=TrainingConfig(attributes_mean="faces"))
+    assert task_losses((LABELS,), config)[0]["attributes"].by_face
+    assert not task_losses((LABELS,), Config())[0]["attributes"].by_face
+
+
 # -- extremes ---------------------------------------------------------------------------------------
 
 
