@@ -107,6 +107,7 @@ class LabelAccuracy(_MeanOfPresent):
 
 # -- for reports ------------------------------------------------------------------------------------
 
+DETAILS = ("worst", "success_by_yaw", "confusion")
 WORST = 24  # so many images of the highest error are named
 YAW_POINTS = ("left_eye", "right_eye", "nose")
 YAW_EDGES = (0.1, 0.25, 0.4)  # of the nose's offset along the eye line from the middle of the eyes, over the eyes' distance
@@ -259,7 +260,14 @@ def floor_metrics(task: Task, train: dict[str, np.ndarray], test: dict[str, np.n
 
     Args:
         train, test: arrays of all targets by task name, and `size`.
+
+    Returns:
+        The metrics of the task but for the `DETAILS`, which of a floor say nothing.
     """
+    return {name: value for name, value in _floor_metrics(task, train, test).items() if name not in DETAILS}
+
+
+def _floor_metrics(task, train, test) -> dict:
     truth = test[task.name]
     if isinstance(task, Landmarks):
         mean_shape = np.nanmean(train[task.name] / train["size"][:, None], axis=0)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -201,7 +202,9 @@ def update_metrics(folder: Path, key: str, metrics: dict):
     """Adds one evaluation to `metrics.json`."""
     file = folder / "metrics.json"
     known = _read_json(file) if file.exists() else {}
-    write(file, json.dumps(known | {key: metrics}, indent=2) + "\n")
+    text = json.dumps(known | {key: metrics}, indent=2)
+    # lists of numbers on one line, or a confusion matrix takes eight
+    write(file, re.sub(r"\[[\s\d.,-]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
 
 
 def read_metrics(folder: Path) -> dict:
