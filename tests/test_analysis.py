@@ -340,12 +340,12 @@ def halving(make):
 def test_a_curve_has_a_row_for_each_size_and_its_power_law(halving):
     folders = (
         halving("all", None, 5, 10),
-        halving("a", 100, 20, 20),
+        halving("a", 100, 20, 20, training={"epochs": 90}),  # as many steps
         halving("b", 400, 10, 200**0.5),
     )
     text, curves = learning_curve(folders)
     assert [line.split(" | ")[0].strip("| ") for line in text.splitlines()[4:7]] == ["100", "400", "1,600"]
-    assert cells(text, "100")[1:] == ["90.00", "20.00", "80.00", "1"]
+    assert cells(text, "100")[2:] == ["90.00", "20.00", "80.00", "1"]
     nme, error = curves
     assert (nme.a, nme.b) == (pytest.approx(200), pytest.approx(0.5))  # 200 / 10 = 20
     assert error.b == pytest.approx(0.25)
@@ -364,8 +364,8 @@ def test_a_fit_is_of_least_squares_in_the_logarithms():
 def test_sizes_of_several_seeds_are_means(halving):
     seeds = [halving(f"a{s}", 100, nme, 20, training={"seed": s}) for s, nme in ((0, 19), (1, 22))]
     text, _ = learning_curve((*seeds, halving("b", 400, 10, 15), halving("c", 5000, 5, 10)))
-    assert cells(text, "100")[2:] == ["20.50", "80.00", "2"]
-    assert cells(text, "1,600")[2] == "5.00"  # no more than there are
+    assert cells(text, "100")[3:] == ["20.50", "80.00", "2"]
+    assert cells(text, "1,600")[3] == "5.00"  # no more than there are
 
 
 def test_joined_sets_bring_their_samples_each(halving):
@@ -381,7 +381,7 @@ def test_runs_that_differ_otherwise_or_are_too_few_are_refused(halving):
     with pytest.raises(UserError, match=r"at least three sizes \(--samples\), got 100, 400"):
         learning_curve((a, b))
     wing = halving("c", None, 5, 10, training={"landmarks_loss": "wing"})
-    with pytest.raises(UserError, match=r"in --samples only, got --landmarks-loss wing"):
+    with pytest.raises(UserError, match=r"in --samples \(and --epochs\) only, got --landmarks-loss wing"):
         learning_curve((a, b, wing))
     with pytest.raises(UserError, match=r"--split test$"):
         learning_curve((a, b, halving("d", None, 5, 10)), "test")
