@@ -95,6 +95,16 @@ def test_paper_is_the_papers_recipe(stage):
     assert (data.data, data.flip, data.shift, data.scale, data.rotation, data.colour) == ("celeba", False, 0, 0, 0, 0)
 
 
+def test_best_trains_on_both_real_sets_with_faces_that_need_not_be_aligned():
+    for stage in (1, 2, 3):
+        best, small = preset("best", stage), preset("small", stage)
+        assert (best.preset, best.stage, best.data.names) == ("best", stage, ("celeba", "mtfl"))
+        assert best.network.image_size > small.network.image_size
+        assert best.training.epochs > small.training.epochs
+        assert best.data.scale > small.data.scale and best.data.rotation > small.data.rotation
+    assert preset("best", 3).training.learning_rate < preset("best", 2).training.learning_rate
+
+
 def test_paper_stage_2_is_table_2s_best_row():
     network = preset("paper", 2).resolved().network
     assert (network.fusion, network.init, network.fusion_init, network.branch) == ("concat", "scratch", "random", "input")
