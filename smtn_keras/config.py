@@ -222,6 +222,11 @@ class Config:
                 f"--uncertainty: expected --landmarks-loss l1 beside it, of which the Laplace distribution is made, got {training.landmarks_loss}; "
                 "leave one of the two out"
             )
+        if network.uncertainty and training.landmark_unit != "image":
+            raise UserError(
+                f"--uncertainty: expected --landmark-unit image beside it, as each point's own scale is predicted, got {training.landmark_unit}; "
+                "leave one of the two out"
+            )
         if network.uncertainty and training.balance == "uncertainty":
             raise UserError(
                 "--balance uncertainty: expected --no-uncertainty beside it (it takes the logarithm of each loss, and a likelihood's may be "

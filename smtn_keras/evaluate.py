@@ -58,7 +58,7 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     from .tasks import Attributes, Landmarks
 
     run = runs.load(settings.run)
-    model = serving_model(run.model, run.tasks, settings.flip)
+    model = serving_model(run.model, run.tasks, run.config, settings.flip)
     results = {}
     for name in (settings.data,) if settings.data else run.config.data.names:
         data = open_prepared(name, settings.data_dir or run.config.data.data_dir).described_by(run.tasks)

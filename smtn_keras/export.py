@@ -63,7 +63,7 @@ def export(settings: ExportConfig) -> Path:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial-") as work:
         beside = Path(work) / out.name
         beside.mkdir()
-        model = serving_model(run.model, run.tasks, settings.flip)
+        model = serving_model(run.model, run.tasks, run.config, settings.flip)
         _write_saved_model(model, beside / "saved_model")
         (beside / "model.tflite").write_bytes(_litert(model))
         (beside / CARD).write_text(json.dumps(_card(run, model, settings), indent=2) + "\n")
@@ -117,6 +117,9 @@ def _card(run, model, settings: ExportConfig) -> dict:
         else {"meaning": "x and y of each name, in [0, 1] of the picture's width and height", "names": list(task.points)}
         for task in run.tasks
     }
+    for name in model.output.keys() - outputs.keys():
+        points = outputs[name.removesuffix("_error")]["names"]
+        outputs[name] = {"meaning": "by how much of the picture's sides a coordinate of each name is expected to be off", "names": points}
     return {
         "made_by": f"smtn_keras {__version__}",
         "run": run.folder.name,

@@ -78,7 +78,7 @@ def fit(config: Config) -> Path:
         done = 0
 
     train, _ = training_batches(sets, config, start_step=done * steps)
-    keeper = RunKeeper(folder, model, sets, done)
+    keeper = RunKeeper(folder, model, config, sets, done)
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     print(
         f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from . import runs
+from .config import Config
 from .evaluate import answers, broken, task_metrics
 from .predictor import serving_model
 from .tasks import Landmarks
@@ -21,12 +22,12 @@ class RunKeeper(keras.callbacks.Callback):
         diverged_at: the epoch whose loss or answers were not finite, or None.
     """
 
-    def __init__(self, folder: Path, model, sets, done: int):
+    def __init__(self, folder: Path, model, config: Config, sets, done: int):
         super().__init__()
         self.folder, self.sets = folder, sets
         self.rows = runs.read_history(folder)[:done]
         self.diverged_at = None
-        self._serving = serving_model(model, sets[0].tasks)
+        self._serving = serving_model(model, sets[0].tasks, config)
         self._truth = [data.targets("validation") for data in sets]
 
     def on_epoch_begin(self, epoch, logs=None):

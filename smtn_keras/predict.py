@@ -88,7 +88,8 @@ def find(photo: np.ndarray, predictor, detector=None) -> list[dict]:
 
     Returns:
         For each face `box` (x, y, width, height), `landmarks` by name as [x, y], both in pixels of the
-        photo, and `attributes` by name as probabilities.
+        photo, and `attributes` by name as probabilities; of a model that predicts them `errors`, by how
+        many pixels a coordinate of each landmark is expected to be off.
     """
     if detector is None:
         height, width = photo.shape[:2]
@@ -108,6 +109,11 @@ def find(photo: np.ndarray, predictor, detector=None) -> list[dict]:
             answer = answers[task.name][i]
             if isinstance(task, Landmarks):
                 points = answer * crop.shape[1::-1] @ matrix[:, :2].T + matrix[:, 2]
+                if (error := f"{task.name}_error") in answers:
+                    pixels = np.sqrt(crop.shape[0] * crop.shape[1] * abs(np.linalg.det(matrix[:, :2])))
+                    face["errors"] = {
+                        name: round(float(share * pixels), 2) for name, share in zip(task.points, answers[error][i], strict=True)
+                    }
                 face["landmarks"] |= {name: [round(float(v), 2) for v in point] for name, point in zip(task.points, points, strict=True)}
             else:
                 face["attributes"] |= {name: round(float(p), 4) for name, p in zip(task.probability_names, answer, strict=True)}

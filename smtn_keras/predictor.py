@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import backend, runs
+from .config import Config
 from .errors import UserError
 from .tasks import Attributes, Task, tasks_from_json
 
@@ -21,8 +22,7 @@ class Predictor:
     Attributes:
         image_size: side of the square pictures it takes.
         card: the data card of its training: licence, `frame` and tasks.
-        run: `(n, image_size, image_size, 3)` float32 RGB 0..255 to `{task name: (n, ...)}`: landmarks in
-            [0, 1] of the picture's sides, attributes as probabilities.
+        run: `(n, image_size, image_size, 3)` float32 RGB 0..255 to the outputs of `serving_model`.
     """
 
     tasks: tuple[Task, ...]
@@ -59,8 +59,12 @@ def load_predictor(path: str | Path, flip: bool = False) -> Predictor:
     raise UserError(f"{path}: expected a run folder, an exported folder, a SavedModel folder or a .tflite file, got {came}; check --model")
 
 
-def serving_model(network, tasks: tuple[Task, ...], flip: bool = False):
-    """The network as it is delivered: points alone, and attributes as probabilities in place of logits.
+def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool = False):
+    """The network as it is delivered.
+
+    Its outputs by name: of each task landmarks `(n, points, 2)` in [0, 1] of the image's sides, attributes as probabilities `(n,
+    probabilities)`; from a run with `--uncertainty` also `{landmarks}_error` `(n, points)`, by how much of the sides a coordinate is
+    expected to be off.
 
     Args:
         flip: answer with the mean of the answers to the image and to its mirror image, at twice the cost.
@@ -71,10 +75,16 @@ def serving_model(network, tasks: tuple[Task, ...], flip: bool = False):
     from .losses import probabilities
 
     def answers(outputs):
-        return {
-            task.name: probabilities(outputs[task.name], task) if isinstance(task, Attributes) else outputs[task.name][..., :2]
-            for task in tasks
-        }
+        result = {}
+        for task in tasks:
+            output = outputs[task.name]
+            if isinstance(task, Attributes):
+                result[task.name] = probabilities(output, task)
+                continue
+            result[task.name] = output[..., :2]
+            if config.network.uncertainty:  # the scale of a Laplace distribution is its mean absolute error
+                result[f"{task.name}_error"] = ops.exp(output[..., 2]) / config.training.landmark_scale
+        return result
 
     image, result = network.input, answers(network.output)
     if flip:
@@ -82,12 +92,14 @@ def serving_model(network, tasks: tuple[Task, ...], flip: bool = False):
         for task in tasks:
             order, factor, offset = task.mirror
             result[task.name] = (result[task.name] + ops.take(mirrored[task.name], order, axis=1) * factor + offset) / 2
+            if (error := f"{task.name}_error") in result:
+                result[error] = (result[error] + ops.take(mirrored[error], order, axis=1)) / 2
     return keras.Model(image, result, name=network.name)
 
 
 def _of_run(folder: Path, flip: bool) -> Predictor:
     run = runs.load(folder)
-    model = serving_model(run.model, run.tasks, flip)
+    model = serving_model(run.model, run.tasks, run.config, flip)
 
     def ask(images):
         return model.predict(images, verbose=0)
@@ -127,7 +139,7 @@ def _of_litert(file: Path) -> Predictor:
 
     def ask(images):
         answers = [runner(image=image[None]) for image in images]
-        return {task.name: np.concatenate([answer[task.name] for answer in answers]) for task in tasks}
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     return Predictor(tasks, int(shape[1]), card, ask)
 

@@ -243,6 +243,7 @@ REFUSED = [
     ("--from runs/x", "--from runs/x: expected --stage 2 or 3 beside it"),
     ("--stage 3 --branch end", "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 3"),
     ("--uncertainty --landmarks-loss mse", "--uncertainty: expected --landmarks-loss l1 beside it"),
+    ("--uncertainty --landmark-unit eyes", "--uncertainty: expected --landmark-unit image beside it"),
     ("--uncertainty --balance uncertainty", "--balance uncertainty: expected --no-uncertainty beside it"),
     ("--stage 2 --gradient-balance", "--gradient-balance: expected --stage 1"),
     ("--mixup -1", "--mixup: expected a number from 0"),

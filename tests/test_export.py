@@ -10,6 +10,7 @@ from smtn_keras import export
 from smtn_keras.data.synthetic import draw_face
 from smtn_keras.errors import UserError
 from smtn_keras.predictor import load_predictor
+from smtn_keras.runs import load as load_run
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +55,36 @@ def test_all_formats_answer_like_the_run(drawn, exported):
         for name in ("landmarks", "attributes"):
             np.testing.assert_allclose(answer[name], of_run[name], atol=1e-4, err_msg=str(path))
     assert np.ptp(of_run["landmarks"], axis=0).max() > 1e-6, "the answer must depend on the picture"
+
+
+def test_predicted_errors_are_delivered(drawn, tmp_path, capsys):
+    """Trained with the likelihood, a model says how far off a point may be, in all formats, and of a mirror image alike."""
+    import cv2
+
+    from smtn_keras import fit, predict
+
+    run, picture = tmp_path / "run", draw_face(seed=5, index=0)[0]
+    argv = ["--uncertainty", "--image-size", "32", "--width", "0.06", "--epochs", "1", "--dtype", "float32"]
+    fit.main(["--data-dir", str(drawn / "data"), "--run", str(run), *argv])
+    export.main(["--run", str(run), "--out", str(tmp_path / "out"), "--flip"])
+    of_run = load_predictor(run)([picture])
+    network = load_run(run).model(cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)[None].astype("float32"))["landmarks"]
+    np.testing.assert_allclose(of_run["landmarks_error"], np.exp(network[..., 2]) / 20, rtol=1e-4)
+    averaged = load_predictor(run, flip=True)([picture, np.ascontiguousarray(picture[:, ::-1])])["landmarks_error"]
+    np.testing.assert_allclose(averaged[1], averaged[0][[1, 0, 2, 4, 3]], rtol=1e-4)
+    for path in ("saved_model", "model.tflite"):
+        exported_error = load_predictor(tmp_path / "out" / path)([picture])["landmarks_error"]
+        np.testing.assert_allclose(exported_error, averaged[:1], rtol=1e-3, err_msg=path)
+    card = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert card["outputs"]["landmarks_error"]["names"][2] == "nose" and card["flip_averaged"]
+
+    file = tmp_path / "face.png"
+    cv2.imwrite(str(file), picture[..., ::-1])
+    capsys.readouterr()
+    predict.main([str(file), "--model", str(run), "--no-detect"])
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    height, width = picture.shape[:2]
+    assert errors["nose"] == pytest.approx(of_run["landmarks_error"][0, 2] * (height * width) ** 0.5, abs=0.01)
 
 
 def test_card_names_what_the_outputs_mean(exported):
