@@ -49,11 +49,11 @@ def demo(settings: DemoConfig) -> Path:
     if out.exists():
         raise UserError(f"{out}: expected a folder that does not exist yet; remove it or name another --out")
 
-    from .config import preset
     from .evaluate import EvaluateConfig, evaluate
     from .export import ExportConfig, export
     from .fit import fit
     from .prepare import prepare
+    from .presets import preset
 
     _say("1/6 draw faces")
     data_dir = str(out / "data")

@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 from . import backend, runs
-from .config import Config, asked, fixed_by_the_run_before, parse, read_config
+from .config import Config, read_config
 from .errors import UserError, clean_exit
+from .presets import asked, fixed_by_the_run_before, parse
 
 PROG = "python -m smtn_keras.fit"
 

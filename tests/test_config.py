@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from smtn_keras import config as configs
 from smtn_keras import fit
-from smtn_keras.config import BACKBONE, Config, DataConfig, NetworkConfig, RunConfig, TrainingConfig, parse, preset, read_config
+from smtn_keras.config import Config, DataConfig, NetworkConfig, RunConfig, TrainingConfig, read_config
 from smtn_keras.errors import UserError
+from smtn_keras.presets import BACKBONE, PRESETS, parse, preset
 
 # a value other than the default for every field, as flags
 FLAGS = {
@@ -119,7 +119,7 @@ def test_small_and_demo_are_narrow_and_use_softargmax(stage):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(UserError, match="expected one of paper, small, demo, got 'huge'"):
+    with pytest.raises(UserError, match="expected one of paper, best, small, demo, got 'huge'"):
         preset("huge", 1)
 
 
@@ -188,7 +188,7 @@ def test_help_imports_neither_keras_nor_tensorflow():
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_configuration_survives_json(stage):
-    for name in configs.PRESETS:
+    for name in PRESETS:
         config = preset(name, stage).with_(run={"run": "a", "from_run": "b" if stage == 2 else None}, network={"branch": "conv2_2"})
         assert Config.from_json(config.to_json()) == config
 

@@ -15,9 +15,10 @@ import pytest
 import tiny
 
 from smtn_keras import fit, runs
-from smtn_keras.config import preset, read_config
+from smtn_keras.config import read_config
 from smtn_keras.data.prepared import open_prepared
 from smtn_keras.errors import UserError
+from smtn_keras.presets import preset
 
 FILES = {"config.json", "data.json", "environment.json", "history.csv", "best.keras", "last.keras", "tensorboard"}
 

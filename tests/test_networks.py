@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from smtn_keras import networks
-from smtn_keras.config import Config, NetworkConfig, preset
+from smtn_keras.config import Config, NetworkConfig
 from smtn_keras.errors import UserError
 from smtn_keras.networks import vgg
 from smtn_keras.networks.heads import SoftArgmax
 from smtn_keras.networks.weights import NddrInitializer, copy_layers, load_imagenet, load_initial
+from smtn_keras.presets import preset
 from smtn_keras.tasks import Attributes, Label, Landmarks
 
 POINTS = Landmarks(points=("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"))
