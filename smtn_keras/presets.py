@@ -40,16 +40,14 @@ def preset(name: str, stage: int) -> Config:
         return Config(
             stage=stage,
             preset=name,
-            data=DataConfig(data="celeba+mtfl", shift=0.08, scale=0.25, rotation=15, colour=0.25, blur=1, jpeg=40, erase=0.2),
-            network=NetworkConfig(image_size=96, width=0.25, dropout=0.3),
+            data=DataConfig(data="celeba+mtfl", shift=0.08, scale=0.25, rotation=15, colour=0.25, blur=1, jpeg=40, erase=0.1),
+            network=NetworkConfig(image_size=96, width=0.25, uncertainty=True),
             training=TrainingConfig(
-                epochs={1: 24, 2: 16, 3: 6}[stage],
+                epochs={1: 24, 2: 12, 3: 6}[stage],
                 learning_rate={1: 2e-3, 2: 2e-3, 3: 2e-4}[stage],
                 weight_decay=0.01,
                 ema=0.998,
-                landmark_unit="eyes",
-                landmark_scale=6,
-                label_smoothing=0.05,
+                attributes_weight=3,
             ),
         )
     network = NetworkConfig(image_size=64, width=0.25)

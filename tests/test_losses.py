@@ -413,7 +413,7 @@ def test_losses_by_task_take_the_configured_kinds():
     training = TrainingConfig(landmarks_loss="wing", attributes_loss="focal", label_smoothing=0.1)
     losses, _ = task_losses((POINTS, LABELS), Config(training=training))
     assert (losses["landmarks"].kind, losses["attributes"].kind, losses["attributes"].label_smoothing) == ("wing", "focal", 0.1)
-    losses, _ = task_losses((POINTS, LABELS), Config(network=NetworkConfig(uncertainty=True), training=training))
+    losses, _ = task_losses((POINTS, LABELS), Config(network=NetworkConfig(uncertainty=True)))
     assert losses["landmarks"].kind == "laplace"
 
 
