@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
-from test_pipeline import ASPECT, NOTHING, SIZE, off_by_px
+from tiny import ASPECT, NOTHING, SIZE, off_by_px
 
 from smtn_keras.config import DataConfig
 from smtn_keras.data.augment import MixUp, augment

@@ -7,15 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+from tiny import NOTHING, SIZE, off_by_px
 
 from smtn_keras.config import Config, DataConfig, NetworkConfig, TrainingConfig
 from smtn_keras.data.pipeline import evaluation_batches, resize, training_batches
 from smtn_keras.data.prepared import open_prepared
 from smtn_keras.errors import UserError
-
-NOTHING = {"flip": False, "shift": 0, "scale": 0, "rotation": 0, "colour": 0}
-SIZE = 64
-ASPECT = tiny.FRAME[1] / tiny.FRAME[0]
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +38,6 @@ def assert_equal(batch, other):
     assert batch[1].keys() == other[1].keys() == {"landmarks", "attributes"}
     for task, values in batch[1].items():
         np.testing.assert_array_equal(values, other[1][task])
-
-
-def off_by_px(image, landmarks_unit):
-    """How far the landmarks lie from the dots, in pixels of the picture; NaN for a landmark that is missing or outside."""
-    inside = (landmarks_unit > 0.06).all(1) & (landmarks_unit < 0.94).all(1)  # a dot at the border is cut off
-    off = np.linalg.norm((tiny.find_dots(image) - landmarks_unit) * image.shape[0], axis=1)
-    return np.where(inside, off, np.nan)
 
 
 # -- reading ----------------------------------------------------------------------------------------

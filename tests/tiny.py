@@ -17,6 +17,9 @@ FRAME = (80, 100)  # width and height of the pictures: not square, so that swapp
 COLOURS = np.float32([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255]])  # RGB, in the order of the points
 MEAN_SHAPE = np.float32([[0.32, 0.38], [0.68, 0.38], [0.5, 0.56], [0.36, 0.74], [0.64, 0.74]])  # in [0, 1] of the frame
 COUNTS = {"train": 96, "validation": 21, "test": 13}
+ASPECT = FRAME[1] / FRAME[0]
+SIZE = 64  # side of the pictures as a network takes them
+NOTHING = {"flip": False, "shift": 0, "scale": 0, "rotation": 0, "colour": 0}  # no variation
 NARROW = ("--image-size", "32", "--width", "0.05")
 
 
@@ -51,6 +54,13 @@ def find_dots(image):
         if mine.sum():
             dots[i] = ((x + 0.5) * mine).sum() / mine.sum() / width, ((y + 0.5) * mine).sum() / mine.sum() / height
     return dots
+
+
+def off_by_px(image, landmarks_unit):
+    """How far the landmarks lie from the dots, in pixels of the picture; NaN for a landmark that is missing or outside."""
+    inside = (landmarks_unit > 0.06).all(1) & (landmarks_unit < 0.94).all(1)  # a dot at the border is cut off
+    off = np.linalg.norm((find_dots(image) - landmarks_unit) * image.shape[0], axis=1)
+    return np.where(inside, off, np.nan)
 
 
 def example(split, i):
