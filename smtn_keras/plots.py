@@ -12,7 +12,7 @@ def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int =
 
     Args:
         pictures: RGB pictures `(h, w, 3)` uint8.
-        truth_px, predictions_px: for each picture its points `(points, 2)` in pixels.
+        truth_px, predictions_px: for each picture its points `(points, 2)` in pixels from its upper left corner.
         file: the image to write.
     """
     import matplotlib
@@ -26,7 +26,7 @@ def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int =
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, picture, truth, prediction in zip(axes.flat, pictures, truth_px, predictions_px, strict=False):
-        axis.imshow(picture)
+        axis.imshow(picture, extent=(0, picture.shape[1], picture.shape[0], 0))
         axis.scatter(*np.asarray(truth).T, s=14, c=TRUTH, linewidths=0)
         axis.scatter(*np.asarray(prediction).T, s=8, c=PREDICTION, linewidths=0)
     dots = [
@@ -60,7 +60,7 @@ def draw_faces(photo: np.ndarray, faces: list[dict], file: Path, surest: int = 6
     figure = plt.figure(figsize=(width * inches, height * inches))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set_axis_off()
-    axis.imshow(photo)
+    axis.imshow(photo, extent=(0, width, height, 0))
     axis.set(xlim=(0, width), ylim=(height, 0))
     for face in faces:
         x, y, w, h = face["box"]

@@ -88,7 +88,7 @@ def find(photo: np.ndarray, predictor, detector=None) -> list[dict]:
 
     Returns:
         For each face `box` (x, y, width, height), `landmarks` by name as [x, y], both in pixels of the
-        photo, and `attributes` by name as probabilities; of a model that predicts them `errors`, by how
+        photo from its upper left corner, and `attributes` by name as probabilities; of a model that predicts them `errors`, by how
         many pixels a coordinate of each landmark is expected to be off.
     """
     if detector is None:
@@ -108,7 +108,7 @@ def find(photo: np.ndarray, predictor, detector=None) -> list[dict]:
         for task in predictor.tasks:
             answer = answers[task.name][i]
             if isinstance(task, Landmarks):
-                points = answer * crop.shape[1::-1] @ matrix[:, :2].T + matrix[:, 2]
+                points = (answer * crop.shape[1::-1] - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
                 if (error := f"{task.name}_error") in answers:
                     pixels = np.sqrt(crop.shape[0] * crop.shape[1] * abs(np.linalg.det(matrix[:, :2])))
                     face["errors"] = {
@@ -124,7 +124,8 @@ def find(photo: np.ndarray, predictor, detector=None) -> list[dict]:
 def _training_frame(photo: np.ndarray, keypoints: dict, predictor) -> tuple[np.ndarray, np.ndarray]:
     """A face cut as the training pictures were, and the 2x3 matrix from its pixels back to the photo's.
 
-    The similarity that brings the detected points closest to the training part's mean points.
+    The similarity that brings the detected points closest to the training part's mean points, between the
+    coordinates of OpenCV: (0, 0) is the first pixel's centre.
     """
     import cv2
 
@@ -137,15 +138,15 @@ def _training_frame(photo: np.ndarray, keypoints: dict, predictor) -> tuple[np.n
         raise UserError(
             f"expected a model with points that a face detector knows ({', '.join(keypoints)}), got {', '.join(task.points)}; add --no-detect"
         )
-    here = np.float64([keypoints[names.get(point, point)] for point in common])
-    there = np.float64([mean[point] for point in common])
+    here = np.float64([keypoints[names.get(point, point)] for point in common]) - 0.5
+    there = np.float64([mean[point] for point in common]) - 0.5
     matrix, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.LMEDS)
     if matrix is None:
         raise UserError("expected a face with five points apart from each other, got one whose points coincide; use a larger picture")
     # a warp samples single pixels: cut a large face at a multiple of the frame and average that down
     times = max(1, int(1 / np.linalg.norm(matrix[:, 0])))
     size = [times * side for side in frame["size"]]
-    # pixel centres stand at half integers, so scaling moves the origin too
+    # scaling about the corner moves the first pixel's centre
     large = times * matrix + [[0, 0, (times - 1) / 2]]
     crop = cv2.warpAffine(photo, large, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(crop, frame["size"], interpolation=cv2.INTER_AREA), cv2.invertAffineTransform(matrix)

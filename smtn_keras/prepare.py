@@ -58,7 +58,7 @@ def prepare(
         seed: what they depend on; `synthetic` only.
 
     Returns:
-        Its folder, DATA_DIR/NAME/1.0.0.
+        Its folder, DATA_DIR/NAME/VERSION.
 
     Raises:
         UserError: bad input, a folder prepared from something else, or a full disk.

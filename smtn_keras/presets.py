@@ -52,7 +52,8 @@ def preset(name: str, stage: int) -> Config:
         )
     network = NetworkConfig(image_size=64, width=0.25)
     if name == "small":
-        training = TrainingConfig(epochs={1: 12, 2: 10, 3: 4}[stage])
+        network = dataclasses.replace(network, uncertainty=True)
+        training = TrainingConfig(epochs={1: 12, 2: 10, 3: 4}[stage], attributes_weight=3)
     elif name == "demo":
         training = TrainingConfig(epochs={1: 6, 2: 4, 3: 2}[stage])
     else:

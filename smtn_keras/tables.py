@@ -31,11 +31,12 @@ def results(folders: tuple[str, ...], split: str = "test") -> str:
         columns = [cell for task in tasks if task.name in first for cell in _cells(task, first)]
         lines = []
         for folder, config, _, result in of_data:
+            preset = "" if config.preset == "small" else f", preset {config.preset}"
             joined = "" if config.data.data == data else f", trained on {config.data.data}"
             parameters = f"{runs.read_parameters(folder) / 1e6:.2f} M"
             epochs = len(runs.read_history(folder))
             numbers = [pick(result, "metrics") for _, pick in columns]
-            lines.append([describe(config) + joined, parameters, *numbers, epochs, f"{minutes(folder):.0f}", config.training.seed])
+            lines.append([describe(config) + preset + joined, parameters, *numbers, epochs, f"{minutes(folder):.0f}", config.training.seed])
         floor = [pick(first, "floor") for _, pick in columns]
         lines.append(["*floor: mean shape, majority label*", "", *floor, "", "", ""])
         head = ["network", "parameters", *(name for name, _ in columns), "epochs", "minutes", "seed"]

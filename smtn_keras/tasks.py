@@ -17,7 +17,7 @@ MISSING = -1  # a label that a sample lacks; a missing landmark is NaN
 class Landmarks:
     """Points to regress.
 
-    Arrays are `(points, 2)`, x then y, in pixels of the image or in [0, 1] of its sides.
+    Arrays are `(points, 2)`, x then y, in pixels of the image or in [0, 1] of its sides, from its upper left corner.
 
     Attributes:
         points: names, in the order of the arrays. "Left" is the image's left.

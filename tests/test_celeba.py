@@ -10,6 +10,7 @@ import pytest
 from making import COORDINATES, edit_line, encoded, make_celeba, picture
 from PIL import Image
 
+from smtn_keras.data import VERSION
 from smtn_keras.data.celeba import ATTRIBUTES, CelebA
 from smtn_keras.errors import UserError
 
@@ -233,12 +234,12 @@ def test_a_picture_that_is_not_plain_is_written_anew_in_place(source, tmp_path):
 
 
 def test_tfds_folder_of_something_else(tmp_path):
-    folder = tmp_path / "other" / "1.0.0"
+    folder = tmp_path / "other" / VERSION
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text("{")
     assert "expected TFDS's prepared celeb_a" in refusal(folder, tmp_path)
     CelebA(source=_made(tmp_path), data_dir=tmp_path / "ours").prepare()
-    assert "expected TFDS's" in refusal(tmp_path / "ours" / "celeba" / "1.0.0", tmp_path)
+    assert "expected TFDS's" in refusal(tmp_path / "ours" / "celeba" / VERSION, tmp_path)
 
 
 @pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])

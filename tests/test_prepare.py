@@ -8,17 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from making import celeba_truth, make_celeba, make_mtfl
 
 from smtn_keras import prepare as prepare_module
-from smtn_keras.data import DATA_SETS, builder, data_set_class, published
+from smtn_keras.data import DATA_SETS, VERSION, builder, data_set_class, published
+from smtn_keras.data.builder import Example, FaceBuilder
 from smtn_keras.data.celeba import TASKS
 from smtn_keras.data.mtfl import TASKS as MTFL_TASKS
 from smtn_keras.data.prepared import open_prepared, prepared_folder
 from smtn_keras.errors import UserError
 from smtn_keras.prepare import main, prepare
+from smtn_keras.tasks import Landmarks
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +61,7 @@ def leftovers(data_dir: Path) -> list[str]:
 def test_prepares_once_and_says_so(source, tmp_path, capsys):
     data = tmp_path / "data"
     code, out, _ = command(["celeba", "--source", source, "--data-dir", data], capsys)
-    folder = data / "celeba" / "1.0.0"
+    folder = data / "celeba" / VERSION
     assert (code, out) == (0, f"celeba: prepared in {folder}: train 4, validation 4, test 4\n")
     assert sorted(path.name for path in data.iterdir()) == ["celeba"]  # no folder for downloads
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -87,18 +90,46 @@ def test_reads_back_what_was_published(source, tmp_path):
             for labels in (record["attributes"], targets["attributes"][k]):
                 np.testing.assert_array_equal(labels, truth["labels"][i])
             for points in (record["landmarks"], targets["landmarks"][k]):
-                np.testing.assert_array_equal(points, truth["points"][i])
+                np.testing.assert_array_equal(points, truth["points"][i] + 0.5)  # from the corner, not the first pixel's centre
     with pytest.raises(UserError, match="expected one of the splits train, validation, test, got 'val'"):
         prepared.source("val")
 
 
 def test_mtfl_with_its_head_pose(tmp_path):
-    make_mtfl(tmp_path / "mtfl")
+    truth = make_mtfl(tmp_path / "mtfl")["testing.txt"]
     prepare("mtfl", tmp_path / "data", source=tmp_path / "mtfl")
     prepared = open_prepared("mtfl", tmp_path / "data")
     assert prepared.tasks == MTFL_TASKS and sum(prepared.counts.values()) == 66
     assert len({tuple(size) for size in prepared.targets("train")["size"]}) == 5
     assert prepared.targets("train")["attributes"][:, 3].max() == 4
+    np.testing.assert_array_equal(prepared.targets("test")["landmarks"], truth["points"].astype(np.float32) - 0.5)  # it counts from 1
+
+
+class OnePixel(FaceBuilder):
+    """A white pixel, and where it is."""
+
+    name = "onepixel"
+    tasks = (Landmarks(points=("a", "b"), normaliser=("a", "b")),)
+
+    def splits(self):
+        image = np.zeros((6, 8, 3), np.uint8)
+        image[3, 1] = 255
+        points = np.float32([[1, 3], [np.nan, np.nan]]) + np.float32(self.first_pixel)
+        return {"train": [Example("face", cv2.imencode(".png", image)[1].tobytes(), (8, 6), {"landmarks": points})]}
+
+
+@pytest.mark.parametrize("first_pixel", [0, 0.5, 1])
+def test_a_mirrored_point_stays_on_its_pixel(first_pixel, tmp_path):
+    builder = OnePixel(data_dir=tmp_path)
+    builder.first_pixel = first_pixel
+    builder.prepare()
+    prepared = open_prepared("onepixel", tmp_path)
+    (record,) = prepared.source("train")
+    image, unit = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_GRAYSCALE), record["landmarks"] / record["size"]
+    for picture, points in ((image, unit), (image[:, ::-1], prepared.tasks[0].flip(unit))):
+        ((y, x),) = np.argwhere(picture)
+        np.testing.assert_allclose(points[0] * [8, 6], [x + 0.5, y + 0.5], atol=1e-5)
+        assert np.isnan(points[1]).all()
 
 
 def test_synthetic_of_another_size_or_seed_is_refused(tmp_path, capsys):
@@ -139,7 +170,7 @@ def test_bad_input_leaves_nothing_behind(source, tmp_path, capsys):
     assert "000006.jpg: expected a whole image" in message and leftovers(data) == []
     picture.write_bytes(whole)
     assert command(["celeba", "--source", source, "--data-dir", data], capsys)[0] == 0
-    assert leftovers(data) == ["1.0.0"]
+    assert leftovers(data) == [VERSION]
 
 
 def test_bad_list_through_the_command_line_has_no_traceback(source, tmp_path):
@@ -187,7 +218,7 @@ main(sys.argv[1:])
     with pytest.raises(UserError, match="expected a prepared data set, got none"):
         open_prepared("celeba", data)
     assert command(["celeba", "--source", source, "--data-dir", data], capsys)[0] == 0
-    assert leftovers(data) == ["1.0.0"]
+    assert leftovers(data) == [VERSION]
 
 
 def test_only_one_process_prepares(source, tmp_path, capsys):

@@ -141,7 +141,7 @@ def test_joined_runs_have_a_row_for_each_of_their_data_sets(drawn, tmp_path):
     text = results((str(drawn / "stage2"), str(joined)))
     of_synthetic, of_mtfl = text.split("\n\n**mtfl**")
     assert "**synthetic**" in of_synthetic
-    assert "stage 1, baseline), trained on synthetic+mtfl |" in of_synthetic
+    assert "stage 1, baseline), preset demo, trained on synthetic+mtfl |" in of_synthetic
     row = dict(zip(cells(of_mtfl, "network"), cells(of_mtfl, "hard sharing"), strict=True))
     assert row["NME"] == f"{points['metrics']['nme']:.2f}"
     assert "accuracy" not in row  # that data set had no label

@@ -211,6 +211,6 @@ def test_a_prepared_set_reads_back(tmp_path):
         index = int(record["name"].decode().removeprefix("synthetic_"))
         image, points, attributes = draw_face(2, index)
         assert np.abs(record["image"].astype(int) - image).mean() < 8  # the loss of the JPEG
-        assert np.array_equal(record["landmarks"], points)
+        assert np.array_equal(record["landmarks"], points + 0.5)  # from the corner, not the first pixel's centre
         assert np.array_equal(record["attributes"], attributes)
         assert record["size"].tolist() == list(FRAME)

@@ -83,6 +83,7 @@ class Tiny(FaceBuilder):
 
     name = "tiny"
     tasks = TASKS
+    first_pixel = 0.5
     licence = "anything goes"
 
     def splits(self):
@@ -93,6 +94,7 @@ class TinyOther(FaceBuilder):
     """A few of the same pictures described by other tasks: one label only."""
 
     name = "tinyother"
+    first_pixel = 0.5
     tasks = (POINTS, Attributes(labels=LABELS.labels[:1]))
     licence = "anything goes"
 

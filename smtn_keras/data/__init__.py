@@ -5,7 +5,7 @@ import importlib
 from ..errors import UserError
 
 DATA_SETS = {"synthetic": "synthetic:Synthetic", "celeba": "celeba:CelebA", "mtfl": "mtfl:Mtfl"}  # name: "module:class"
-VERSION = "1.0.0"  # of the prepared folders, DATA_DIR/NAME/VERSION
+VERSION = "2.0.0"  # of the prepared folders, DATA_DIR/NAME/VERSION
 
 
 def data_set_class(name: str) -> type:

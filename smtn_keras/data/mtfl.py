@@ -37,6 +37,7 @@ class Mtfl(FaceBuilder):
 
     name = "mtfl"
     tasks = TASKS
+    first_pixel = 1.0  # not said, but a network trained on mirrored faces is half a pixel off otherwise, as one counted from 1 would be
     homepage = "https://mmlab.ie.cuhk.edu.hk/projects/TCDCN.html"
     licence = "MTFL: research only; the pictures belong to their owners."
 
