@@ -133,7 +133,7 @@ def test_the_readme_says_what_the_recorded_runs_say():
 def test_joined_runs_have_a_row_for_each_of_their_data_sets(drawn, tmp_path):
     joined = shutil.copytree(drawn / "stage1", tmp_path / "joined")
     config = json.loads((joined / "config.json").read_text())
-    config["data"]["data"] = "synthetic+mtfl"
+    config["preset"], config["data"]["data"] = "best", "synthetic+mtfl"
     (joined / "config.json").write_text(json.dumps(config))
     metrics = json.loads((joined / "metrics.json").read_text())
     points = metrics["synthetic/test"]["landmarks"]
@@ -141,7 +141,7 @@ def test_joined_runs_have_a_row_for_each_of_their_data_sets(drawn, tmp_path):
     text = results((str(drawn / "stage2"), str(joined)))
     of_synthetic, of_mtfl = text.split("\n\n**mtfl**")
     assert "**synthetic**" in of_synthetic
-    assert "stage 1, baseline), preset demo, trained on synthetic+mtfl |" in of_synthetic
+    assert "stage 1, baseline), preset best, trained on synthetic+mtfl |" in of_synthetic
     row = dict(zip(cells(of_mtfl, "network"), cells(of_mtfl, "hard sharing"), strict=True))
     assert row["NME"] == f"{points['metrics']['nme']:.2f}"
     assert "accuracy" not in row  # that data set had no label
