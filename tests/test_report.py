@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from smtn_keras import report
+from smtn_keras.ablation import ablation
 from smtn_keras.config import Config
 from smtn_keras.errors import UserError
 from smtn_keras.tables import results
@@ -128,6 +129,14 @@ def test_the_readme_says_what_the_recorded_runs_say():
     shown = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0]
     assert shown.strip() == results(tuple(folders))
     assert shown.count("floor") == 3  # one table for each data set
+
+
+def test_the_recipe_says_what_the_recorded_runs_say():
+    folders = sorted(str(folder) for folder in (ROOT / "docs" / "ablation").iterdir())
+    begin, end = report.markers("ablation")
+    shown = (ROOT / "docs" / "recipe.md").read_text().split(begin)[1].split(end)[0]
+    assert shown.strip() == ablation(tuple(folders))
+    assert len(folders) > 10 and "base: hard sharing" in shown
 
 
 def test_joined_runs_have_a_row_for_each_of_their_data_sets(drawn, tmp_path):
