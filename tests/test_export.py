@@ -28,7 +28,7 @@ def test_signature_has_fixed_batch_names_and_builtin_operations_only(exported):
     )
     signature = interpreter.get_signature_list()["serving_default"]
     assert signature["inputs"] == ["image"]
-    assert sorted(signature["outputs"]) == ["attributes", "landmarks"]
+    assert sorted(signature["outputs"]) == ["attributes", "landmarks", "landmarks_error"]
     runner = interpreter.get_signature_runner("serving_default")
     assert runner.get_input_details()["image"]["shape"].tolist() == [1, 32, 32, 3]
     assert not [op["op_name"] for op in interpreter._get_ops_details() if op["op_name"].startswith("Flex")]

@@ -78,8 +78,8 @@ def test_the_history_has_a_row_an_epoch_with_losses_and_metrics_of_each_task(tin
     assert watched | validation <= set(rows[0])
     for row in rows:
         assert all(np.isfinite(float(value)) for value in row.values())
-        # the weights are 1 and 1: Eq. 1
-        assert float(row["loss"]) == pytest.approx(float(row["landmarks_loss"]) + float(row["attributes_loss"]), rel=1e-4)
+        # Eq. 1, with the weights of the preset
+        assert float(row["loss"]) == pytest.approx(float(row["landmarks_loss"]) + 3 * float(row["attributes_loss"]), rel=1e-4)
         assert float(row["val_score"]) == pytest.approx(
             (float(row["val_tiny_landmarks_success_rate_average"]) + float(row["val_tiny_attributes_accuracy_mean"])) / 2
         )
