@@ -51,11 +51,12 @@ def ablation(folders: tuple[str, ...], split: str = "validation") -> str:
         if of_group:
             lines += [[f"*{group}*", *[""] * (len(head) - 1)], *of_group]
     flattered = split.startswith("validation") and any("thresholds" in how for folder in configs for how in _ways([folder], split))
-    return (
-        f"{split.capitalize()} part, percent; of NME less is better. The first row holds the base's values, the others their difference to "
-        "it, or at test time to the same runs without (their value, without a sign, where those have none). Numbers are means over the seeds; a small one beside is the largest less the "
-        f"smallest of them.{FLATTERED if flattered else ''}\n\n{table(head, lines)}"
+    says = (
+        f"{split.capitalize()} part, percent; of NME less is better. The first row holds the base's values, the others their difference to it, or at "
+        "test time to the same runs without (their value, without a sign, where those have none). Numbers are means over the seeds; a small "
+        f"one beside is the largest less the smallest of them.{FLATTERED if flattered else ''}"
     )
+    return f"{says}\n\n{table(head, lines)}"
 
 
 def difference(config: Config, base: Config) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,9 @@ import pytest
 
 from smtn_keras import report
 from smtn_keras.ablation import ablation
+from smtn_keras.analysis import analysis
 from smtn_keras.config import Config
+from smtn_keras.curve import learning_curve
 from smtn_keras.errors import UserError
 from smtn_keras.tables import results
 
@@ -123,20 +125,31 @@ def test_a_page_without_markers_is_refused_and_kept(tmp_path):
     assert file.read_text() == before
 
 
+def shown_in(page, name):
+    begin, end = report.markers(name)
+    return (ROOT / page).read_text().split(begin)[1].split(end)[0].strip()
+
+
+def records(*patterns):
+    return tuple(sorted(str(folder) for pattern in patterns for folder in (ROOT / "docs").glob(pattern)))
+
+
 def test_the_readme_says_what_the_recorded_runs_say():
-    folders = sorted(str(folder) for folder in (ROOT / "docs" / "runs").iterdir())
-    begin, end = report.markers("results")
-    shown = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0]
-    assert shown.strip() == results(tuple(folders))
+    shown = shown_in("README.md", "results")
+    assert shown == results(records("runs/*"))
     assert shown.count("floor") == 3  # one table for each data set
 
 
 def test_the_recipe_says_what_the_recorded_runs_say():
-    folders = sorted(str(folder) for folder in (ROOT / "docs" / "ablation").iterdir())
-    begin, end = report.markers("ablation")
-    shown = (ROOT / "docs" / "recipe.md").read_text().split(begin)[1].split(end)[0]
-    assert shown.strip() == ablation(tuple(folders))
-    assert len(folders) > 10 and "base: hard sharing" in shown
+    page = "docs/recipe.md"
+    assert shown_in(page, "ablation") == ablation(records("ablation/*"))
+    assert shown_in(page, "ablation").count("\n| `") > 30
+    assert shown_in(page, "results") == results(records("runs/celeba-*"))
+    best = ROOT / "docs" / "runs" / "joined-stage3-best-seed0"
+    assert shown_in(page, "analysis") == analysis(str(best), "test+flip")
+    curve = shown_in(page, "curve")
+    assert curve.startswith(learning_curve((*records("runs/celeba-stage1-seed0"), *records("curve/*")))[0])
+    assert (ROOT / "docs" / curve.rpartition("(")[2].rstrip(")")).is_file()
 
 
 def test_joined_runs_have_a_row_for_each_of_their_data_sets(drawn, tmp_path):
