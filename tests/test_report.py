@@ -149,7 +149,22 @@ def test_the_recipe_says_what_the_recorded_runs_say():
     assert shown_in(page, "analysis") == analysis(str(best), "test+flip")
     curve = shown_in(page, "curve")
     assert curve.startswith(learning_curve((*records("runs/celeba-stage1-seed0"), *records("curve/*")))[0])
+    assert with_the_mirror_image(best) in " ".join((ROOT / page).read_text().split())
     assert (ROOT / "docs" / curve.rpartition("(")[2].rstrip(")")).is_file()
+
+
+def with_the_mirror_image(run):
+    """What the recipe says of the answers averaged with the mirror image."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    points, labels = (metrics["celeba/test+flip"][task]["metrics"] for task in ("landmarks", "attributes"))
+    turned, faces = (metrics["mtfl/test+flip"][task]["metrics"] for task in ("landmarks", "attributes"))
+    accuracy = faces["accuracy"]
+    return (
+        f"{points['success_rate_average']:.2f} % success, NME {points['nme']:.2f} % and {labels['accuracy_mean']:.2f} % accuracy on CelebA, and NME "
+        f"{turned['nme']:.2f} % with {turned['failure_rate']:.1f} % failures on all 1,000 AFLW faces of MTFL (gender {accuracy['Male']:.1f}, smile "
+        f"{accuracy['Smiling']:.1f}, glasses {accuracy['Eyeglasses']:.1f} %). With `--thresholds` as well the accuracy on CelebA is "
+        f"{metrics['celeba/test+flip+thresholds']['attributes']['metrics']['accuracy_mean']:.2f} %"
+    )
 
 
 def test_joined_runs_have_a_row_for_each_of_their_data_sets(drawn, tmp_path):
