@@ -20,6 +20,7 @@ REQUIRES = [
     "opencv-python-headless>=5.0",  # decoding, warping and drawing pictures
     "pillow>=13",  # the unusual picture files
     "matplotlib>=3.11",
+    "markdown-it-py>=4.3",  # a report's HTML; Keras brings it
     "tensorboardX>=2.6.5",  # TensorBoard's events without TensorFlow
     "tqdm>=4.70",
     "filelock>=4.2",  # one preparation of a data set at a time
@@ -27,10 +28,16 @@ REQUIRES = [
 ]
 DETECT = ["mtcnn>=1.0", "tensorflow>=2.21"]  # a face detector that ships its weights
 JAX = ["jax>=0.10.2"]
+PEERS = ["scikit-learn>=1.9", "scikit-image>=0.26"]  # the SVMs and hand-made features of smtn_keras.peers
+KERNEL = ["ipykernel>=7.4"]
+NOTEBOOKS = [*KERNEL, "jupyterlab>=4.6", "nbconvert>=7.17"]  # to open and to run them
 EXTRAS = {
     "detect": DETECT,
     "jax": JAX,
-    "test": [*DETECT, *JAX, "pytest>=9.2", "scikit-image>=0.26", "ruff>=0.17"],  # scikit-image: a public-domain photo
+    "peers": PEERS,
+    "notebooks": NOTEBOOKS,
+    # scikit-image has a public-domain photo, too
+    "test": [*DETECT, *JAX, *PEERS, *KERNEL, "nbclient>=0.11", "nbformat>=5.11", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
 }
 
 setup(

@@ -7,7 +7,7 @@ from statistics import mean
 from . import runs
 from .config import Config, NetworkConfig, read_config
 from .errors import UserError
-from .tables import HEADLINE, describe, headline, measured, minutes, not_measured, table
+from .tables import HEADLINE, describe, headline, measured, minutes, not_measured, spread, table
 
 GROUPS = ("data", "network", "training", "stage", "several parts", "test time")
 IGNORED = ("data_dir", "seed")
@@ -27,20 +27,17 @@ def ablation(folders: tuple[str, ...], split: str = "validation") -> str:
     if not measured(first, split):
         raise not_measured(first, split)
     data_sets = list(dict.fromkeys(data for folder in configs for data in measured(folder, split)))
-    rows = {}  # (part and flag of each difference) -> runs
-    for folder, config in configs.items():
-        rows.setdefault(difference(config, configs[first]), []).append(folder)
+    rows = alike(configs)
 
     base = [measured(folder, split) for folder in rows[()]]
     groups = {group: [] for group in GROUPS}
-    for flags, alike in rows.items():
-        _check_seeds({folder: configs[folder].training.seed for folder in alike})
+    for flags, of_row in rows.items():
         label = f"`{' '.join(flag for _, flag in flags)}`" if flags else ""
         if flags:
-            cells = _cells([measured(folder, split) for folder in alike], base, data_sets)
-            groups[_group({part for part, _ in flags})].append([label, *cells, len(alike), _minutes(alike)])
-        for how in _ways(alike, split):
-            able = [folder for folder in alike if measured(folder, split + how)]
+            cells = _cells([measured(folder, split) for folder in of_row], base, data_sets)
+            groups[_group({part for part, _ in flags})].append([label, *cells, len(of_row), _minutes(of_row)])
+        for how in _ways(of_row, split):
+            able = [folder for folder in of_row if measured(folder, split + how)]
             cells = _cells([measured(f, split + how) for f in able], [measured(f, split) for f in able], data_sets)
             says = f"evaluated with `{how.replace('+', ' --').strip()}`"
             groups["test time"].append([f"{label}, {says}" if label else says, *cells, len(able), ""])
@@ -57,6 +54,20 @@ def ablation(folders: tuple[str, ...], split: str = "validation") -> str:
         f"one beside is the largest less the smallest of them.{FLATTERED if flattered else ''}"
     )
     return f"{says}\n\n{table(head, lines)}"
+
+
+def alike(configs: dict[Path, Config]) -> dict[tuple[tuple[str, str], ...], list[Path]]:
+    """Runs that share a row, as they differ in nothing but the seed; by their difference to the first run.
+
+    Raises:
+        UserError: if two runs of a row have the same seed.
+    """
+    first, rows = next(iter(configs.values())), {}
+    for folder, config in configs.items():
+        rows.setdefault(difference(config, first), []).append(folder)
+    for of_row in rows.values():
+        _check_seeds({folder: configs[folder].training.seed for folder in of_row})
+    return rows
 
 
 def difference(config: Config, base: Config) -> tuple[tuple[str, str], ...]:
@@ -76,14 +87,14 @@ def _chosen(config: Config) -> dict:
     """A configuration's fields, None for those of the network that its stage would set alike."""
     fields = dataclasses.asdict(config.resolved())
     usual = Config(stage=config.stage, network=NetworkConfig(fusion=config.network.fusion)).resolved().network
-    for field in ("branch", "init"):
+    for field in ("kind", "branch", "init"):
         if fields["network"][field] == getattr(usual, field):
             fields["network"][field] = None
     return fields
 
 
 def _flag(field: str, value) -> str:
-    name = field.replace("_", "-")
+    name = "network" if field == "kind" else field.replace("_", "-")
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no-{name}"
     values = value if isinstance(value, tuple) else (value,)
@@ -126,5 +137,5 @@ def _cells(results: list[dict], others: list[dict] | None, data_sets: list[str])
                 cells.append("-")
                 continue
             value = f"{mean(values) - mean(theirs):+.2f}" if theirs and None not in theirs else f"{mean(values):.2f}"
-            cells.append(value + (f" <sub>{max(values) - min(values):.2f}</sub>" if len(values) > 1 else ""))
+            cells.append(value + spread(values))
     return cells

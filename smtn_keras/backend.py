@@ -10,8 +10,10 @@ from pathlib import Path
 
 
 def start():
-    """Imports Keras and wakes its backend, without TensorFlow's notes on GPUs, and Grain's on JAX, that are not there."""
+    """Imports Keras and wakes its backend, without TensorFlow's notes on GPUs, and Grain's on JAX, that are not there, and on many networks."""
     logging.getLogger("absl").addFilter(lambda record: "jax profiler" not in record.getMessage())
+    noise = "retracing", "Assets written"  # of one network after another; in a notebook, where TensorFlow says more
+    logging.getLogger("tensorflow").addFilter(lambda record: not any(words in record.getMessage() for words in noise))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_code():
         import keras

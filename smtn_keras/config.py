@@ -12,6 +12,12 @@ import tyro
 
 from .errors import UserError
 
+# what a network's stage-2 run starts from; the others have one stage
+BEFORE = {"separation": "hard_sharing", "cross_stitch": "single_task", "nddr": "single_task"}
+BRANCHING = ("hard_sharing", "separation", "tcdcn")  # networks with --branch
+PEERS = ("facetracer", "panda_w", "panda_l", "lnets_anet")  # methods that end in SVMs, which say attributes only
+MEETING = ("hard_sharing", "separation", "mtan", "cascade", "tcdcn")  # networks in whose shared stack the tasks' gradients meet
+
 
 def _check_range(flag: str, value: float, low: float, high: float):
     if not low <= value <= high:
@@ -48,6 +54,8 @@ class DataConfig:
     """The chance that a rectangle of 2 to 20 % of a picture is covered by noise (random erasing), as an occlusion."""
     mixup: float = 0.0
     """MixUp: half of them are blended with another, by a share from Beta(this, this); they teach labels only, no points. 0: none."""
+    identities: str | None = None
+    """--network lnets_anet: a list of who is on each picture, such as CelebA's identity_CelebA.txt, to train on before the labels."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,6 +98,23 @@ class NetworkConfig:
     """Scale the tasks' gradients to the same norm where they enter the shared stack (stage 1)."""
     attribute_output: Literal["softmax", "logits"] = "softmax"
     """softmax: a two-way softmax for each binary label, as in the paper; logits: one logit each."""
+    kind: Annotated[
+        Literal["single_task", "hard_sharing", "separation", "soft_sharing", "cross_stitch", "nddr", "mtan", "cascade", "tcdcn"]
+        | Literal["facetracer", "panda_w", "panda_l", "lnets_anet"]
+        | None,
+        tyro.conf.arg(name="network"),
+    ] = None
+    """Which system; by itself hard_sharing in stage 1, separation in stages 2 and 3. The last four say attributes only."""
+    backbone: Literal["vgg16", "resnet50", "mobilenet_v2", "shallow"] = "vgg16"
+    """What the stacks are made of: the paper's VGG16; ResNet50; MobileNetV2 of that --width; shallow: the four convs of TCDCN."""
+    activation: Literal["relu", "crelu"] = "relu"
+    """crelu: half the filters, and ReLU of each map and of its negative (VGG16's stacks)."""
+    sharing: Literal["l2", "trace"] = "l2"
+    """--network soft_sharing: by the distance of the stacks' weights, or by their trace norm."""
+    sharing_weight: float = 1e-3
+    """Factor of that penalty."""
+    apart: float = 0.0
+    """Factor of a penalty on what task and shared maps have in common (separation trained with nothing frozen)."""
     branch: Literal["input", "conv1_2", "conv2_2", "conv3_3", "end"] | None = None
     """Where the task stacks leave the shared one (Table 4); by itself: end in stage 1, input in stage 2."""
     fusion: Literal["concat", "channelwise"] = "channelwise"
@@ -111,10 +136,20 @@ class NetworkConfig:
             )
         _check_range("--width", self.width, 0.03, 4)
         _check_range("--dropout", self.dropout, 0, 0.95)
-        if self.init == "imagenet" and self.width != 1:
+        if self.init == "imagenet" and self.width != 1 and self.backbone == "vgg16":
             raise UserError(
                 f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init"
             )
+        if self.init == "imagenet" and (self.backbone == "shallow" or self.activation == "crelu"):
+            raise UserError(
+                "--init imagenet: expected a network that was trained on ImageNet, got --backbone shallow or --activation crelu; use --init scratch"
+            )
+        if self.backbone == "resnet50" and self.width != 1:
+            raise UserError(f"--backbone resnet50: expected --width 1, the only one it has, got --width {self.width}; add --width 1")
+        if self.backbone in ("resnet50", "mobilenet_v2") and self.image_size < 32:
+            raise UserError(f"--backbone {self.backbone}: expected --image-size 32 or more, got {self.image_size}; use 64")
+        if self.activation == "crelu" and self.backbone not in ("vgg16", "shallow"):
+            raise UserError(f"--activation crelu: expected --backbone vgg16 beside it, got {self.backbone}; leave one of the two out")
         if self.weights and self.init != "imagenet":
             raise UserError(
                 f"--weights: expected --init imagenet beside it, got {f'--init {self.init}' if self.init else 'none'}; add --init imagenet"
@@ -158,8 +193,9 @@ class TrainingConfig:
     """Share of the certainty that is taken from the truth of a label."""
     label_weighting: Literal["none", "frequency"] = "none"
     """frequency: the rarer a class of a label in the training part, the more it counts."""
-    balance: Literal["fixed", "uncertainty"] = "fixed"
-    """fixed: the two weights above; uncertainty: each task's loss by its own size, as homoscedastic uncertainty would."""
+    balance: Literal["fixed", "uncertainty", "gradnorm", "pcgrad"] = "fixed"
+    """fixed: the two weights above; uncertainty: each task's loss by its own size, as homoscedastic uncertainty would; gradnorm: weights
+    learned so that all tasks learn at a similar rate; pcgrad: gradients freed of what goes against the other task's."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the conv layers; auto: bfloat16 where the processor has it. Weights and heads stay float32."""
     seed: int = 0
@@ -222,43 +258,90 @@ class Config:
                 f"--uncertainty: expected --landmark-unit image beside it, as each point's own scale is predicted, got {training.landmark_unit}; "
                 "leave one of the two out"
             )
-        if network.uncertainty and training.balance == "uncertainty":
+        if network.uncertainty and training.balance in ("uncertainty", "gradnorm"):
             raise UserError(
-                "--balance uncertainty: expected --no-uncertainty beside it (it takes the logarithm of each loss, and a likelihood's may be "
+                f"--balance {training.balance}: expected --no-uncertainty beside it (it divides by each loss, and a likelihood's may be "
                 "negative), got --uncertainty; leave one of the two out"
             )
-        if network.gradient_balance and self.stage > 1:
+        self._check_stage()
+        self._check_network()
+
+    def _check_stage(self):
+        kind, from_run = self.kind, self.run.from_run
+        if self.stage == 1 and from_run:
             raise UserError(
-                f"--gradient-balance: expected --stage 1, where the tasks' gradients meet in the shared stack, got --stage {self.stage}; leave it out"
+                f"--from {from_run}: expected --stage 2 or 3 beside it, got --stage 1, which starts from no run; add one or leave it out"
             )
-        if self.stage == 1:
-            if network.branch == "input":
-                raise UserError(
-                    "--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1; hard sharing has no task stack beside the input"
-                )
-            if self.run.from_run:
-                raise UserError(
-                    f"--from {self.run.from_run}: expected --stage 2 or 3 beside it, got --stage 1, which starts from no run; add one or leave it out"
-                )
-            if network.init == "stage1":
-                raise UserError("--init stage1: expected scratch or imagenet in stage 1; there is no run before it")
-        else:
-            if network.branch == "end":
-                raise UserError(
-                    f"--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage {self.stage}; a task stack that begins at the end has no layer"
-                )
-            if network.fusion == "concat" and network.init not in ("scratch", None):
-                raise UserError(
-                    f"--fusion concat --init {network.init}: concatenation doubles the input channels of every task layer, so pretrained weights do "
-                    "not fit (section 3.3 of the paper); use --fusion channelwise or --init scratch"
-                )
+        if self.stage == 1 and self.network.init == "stage1":
+            raise UserError("--init stage1: expected scratch or imagenet in stage 1; there is no run before it")
+        able = tuple(BEFORE) if self.stage == 2 else ("separation",)
+        if self.stage > 1 and kind not in able:
+            raise UserError(
+                f"--network {kind}: expected --stage 1, or one of {', '.join(able)} in stage {self.stage}; change one of the two"
+            )
+
+    def _check_network(self):
+        network, balance, kind = self.network, self.training.balance, self.kind
+        if kind in PEERS and len(self.data.names) > 1:
+            raise UserError(f"--network {kind}: expected one data set, got --data {self.data.data}; name one")
+        if self.data.identities and kind != "lnets_anet":
+            raise UserError(f"--identities: expected --network lnets_anet beside it, got {kind}; leave it out")
+        branches = self._branches()
+        if network.branch and not branches:
+            raise UserError(
+                f"--branch {network.branch}: expected --network {' or '.join(BRANCHING)} beside it, got {kind}; leave one of the two out"
+            )
+        if network.branch and network.branch not in branches:
+            raise UserError(
+                f"--branch {network.branch}: expected one of {', '.join(branches)} with --network {kind} and --backbone {network.backbone} in "
+                f"stage {self.stage}; name one of these"
+            )
+        if kind == "separation" and self.stage > 1 and network.fusion == "concat" and network.init not in ("scratch", None):
+            raise UserError(
+                f"--fusion concat --init {network.init}: concatenation doubles the input channels of every task layer, so pretrained weights do "
+                "not fit (section 3.3 of the paper); use --fusion channelwise or --init scratch"
+            )
+        meets = kind in MEETING and self.stage != 2
+        if balance in ("gradnorm", "pcgrad") and not meets:
+            raise UserError(
+                f"--balance {balance}: expected a network in whose shared stack the tasks' gradients meet, got --network {kind} in stage {self.stage}; "
+                "use --balance fixed"
+            )
+        if network.gradient_balance and (kind not in ("hard_sharing", "tcdcn") or self.stage > 1):
+            raise UserError(
+                f"--gradient-balance: expected --network hard_sharing in stage 1, where the tasks' gradients meet in the shared stack, got --network {kind} "
+                f"in stage {self.stage}; leave it out"
+            )
+        if network.apart and (kind != "separation" or self.stage == 2):
+            raise UserError(
+                f"--apart: expected --network separation in stage 1 or 3, where both kinds of stacks train, got --network {kind} in stage {self.stage}; "
+                "leave it out"
+            )
+
+    def _branches(self) -> tuple[str, ...]:
+        """The branch points that the network may have."""
+        if self.kind not in BRANCHING:
+            return ()
+        inner = ("conv1_2", "conv2_2", "conv3_3") if self.network.backbone == "vgg16" else ()
+        return ("input", *inner) if self.kind == "separation" else ("end", *inner)
+
+    @property
+    def kind(self) -> str:
+        """The network that is meant."""
+        return self.network.kind or ("hard_sharing" if self.stage == 1 else "separation")
+
+    @property
+    def kind_before(self) -> str:
+        """The network of the run that a stage-2 or stage-3 run starts from."""
+        return BEFORE[self.kind] if self.stage == 2 else self.kind
 
     def resolved(self) -> "Config":
         """A copy with what depends on the stage written out, so that the record of a run says what was built."""
         network = self.network
-        branch = network.branch or ("end" if self.stage == 1 else "input")
-        init = network.init or ("stage1" if self.stage > 1 and network.fusion == "channelwise" else "scratch")
-        return self.with_(network={"branch": branch, "init": init})
+        branch = network.branch or next(iter(self._branches()), None)
+        fits = self.stage > 1 and not (self.kind == "separation" and network.fusion == "concat")
+        init = network.init or ("stage1" if fits else "scratch")
+        return self.with_(network={"kind": self.kind, "branch": branch, "init": init})
 
     def with_(self, **parts: dict) -> "Config":
         """A copy with fields of its parts changed: `config.with_(network={"width": 0.5})`."""

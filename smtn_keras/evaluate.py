@@ -9,7 +9,9 @@ import numpy as np
 import tyro
 
 from . import backend
+from .config import read_config
 from .errors import UserError, clean_exit
+from .tasks import Attributes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,32 +56,31 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     from . import runs
     from .data.prepared import open_prepared
     from .metrics import best_thresholds, floor_metrics
-    from .predictor import serving_model
-    from .tasks import Attributes, Landmarks
+    from .tasks import Landmarks
 
-    run = runs.load(settings.run)
-    model = serving_model(run.model, run.tasks, run.config, settings.flip)
+    config, tasks = read_config(Path(settings.run)), runs.read_tasks(Path(settings.run))
+    says = _answering(settings, config)
     results = {}
-    for name in (settings.data,) if settings.data else run.config.data.names:
-        data = open_prepared(name, settings.data_dir or run.config.data.data_dir).described_by(run.tasks)
+    for name in (settings.data,) if settings.data else config.data.names:
+        data = open_prepared(name, settings.data_dir or config.data.data_dir).described_by(tasks)
         train, truth = data.targets("train"), data.targets(settings.split)
-        outputs = _finite(answers(model, data, settings.split, settings.batch_size), settings.run)
+        outputs = _finite(says(data, settings.split), settings.run)
         if settings.thresholds:
             validation = data.targets("validation")
-            tuned_on = answers(model, data, "validation", settings.batch_size)
+            tuned_on = says(data, "validation")
         result = {}
-        for task in run.tasks:
+        for task in (task for task in tasks if task.name in outputs):
             thresholds = 0.5
             if settings.thresholds and isinstance(task, Attributes):
                 thresholds = best_thresholds(tuned_on[task.name], validation[task.name], task)
             metrics = task_metrics(task, outputs[task.name], truth, thresholds)
             if metrics["samples"]:
                 if isinstance(task, Landmarks):
-                    metrics["success_by_class"] = _by_class(task, run.tasks, outputs[task.name], truth)
+                    metrics["success_by_class"] = _by_class(task, tasks, outputs[task.name], truth)
                 result[task.name] = {"metrics": metrics, "floor": floor_metrics(task, train, truth)}
         if not result:
             raise UserError(
-                f"{settings.run}: expected data with a point or label of the run's tasks ('{run.config.data.data}'), got '{name}' with none; "
+                f"{settings.run}: expected data with a point or label of the run's tasks ('{config.data.data}'), got '{name}' with none; "
                 "name another --data"
             )
         key = f"{name}/{settings.split}" + "+flip" * settings.flip + "+thresholds" * settings.thresholds
@@ -91,11 +92,26 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     return results
 
 
-def answers(model, data, split: str, batch_size: int = 64) -> dict:
-    """What a serving model answers to all pictures of a split, arrays by task name."""
+def _answering(settings: EvaluateConfig, config):
+    """A function from a data set and a split to the run's answers, arrays by task name."""
+    from . import peers, runs
+    from .predictor import serving_model
+
+    if config.kind in peers.PEERS:
+        if settings.flip:
+            raise UserError(f"--flip: expected a run of a network, got --network {config.kind}; leave it out")
+        attributes = next(task.name for task in runs.read_tasks(Path(settings.run)) if isinstance(task, Attributes))
+        return lambda data, split: {attributes: peers.answer(config.kind, settings.run, data, split)}
+    run = runs.load(settings.run)
+    model = serving_model(run.model, run.tasks, run.config, settings.flip)
+    return lambda data, split: answers(model, data, split, settings.batch_size)
+
+
+def answers(model, data, split: str, batch_size: int = 64, most: int | None = None) -> dict:
+    """What a serving model answers to all pictures of a split, or to at `most` so many, arrays by task name."""
     from .data.pipeline import evaluation_batches
 
-    batches, steps = evaluation_batches(data, split, model.input.shape[1], batch_size)
+    batches, steps = evaluation_batches(data, split, model.input.shape[1], batch_size, most)
     return model.predict(batches.map(lambda batch: batch[0]), steps=steps, verbose="auto" if sys.stderr.isatty() and steps > 50 else 0)
 
 

@@ -2,11 +2,13 @@
 
 import math
 import os
+import time
 from pathlib import Path
 
-from . import backend, runs
+from . import backend, peers, runs
 from .config import Config, read_config
 from .errors import UserError, clean_exit
+from .peers import PEERS
 from .presets import asked, fixed_by_the_run_before, parse
 
 PROG = "python -m smtn_keras.fit"
@@ -17,7 +19,7 @@ def main(argv: list[str] | None = None):
     with clean_exit():
         config = parse(argv, PROG, __doc__)
         if config.stage > 1 and not config.run.resume:
-            before = config.run.from_run or str(_newest_before(config, asked(argv).preset))
+            before = config.run.from_run or str(runs.newest_before(config, asked(argv).preset))
             config = parse(argv, PROG, __doc__, Path(before)).with_(run={"from_run": before})
         print(f"run folder: {fit(config)}")
 
@@ -59,10 +61,12 @@ def fit(config: Config) -> Path:
     dtype = backend.compute_dtype(config.training.dtype)
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
 
+    if config.kind in PEERS:
+        return _fit_peer(config, sets, folder)
     before = None
     if config.stage > 1 and not resume:
         if not config.run.from_run:
-            config = config.with_(run={"from_run": str(_newest_before(config, config.preset))})
+            config = config.with_(run={"from_run": str(runs.newest_before(config, config.preset))})
         print(f"stage-{config.stage - 1} run: {config.run.from_run}")
         before = _load_before(config, sets)
     _, steps = training_batches(sets, config)
@@ -74,12 +78,17 @@ def fit(config: Config) -> Path:
             print(f"{folder}: all {done} epochs are done")
             return folder
     else:
-        load_initial(model, config.stage, config.network, sets[0].tasks, before)
+        load_initial(model, config, sets[0].tasks, before)
         runs.start(folder, config, runs.data_card(sets), model.count_params(), dtype)
         done = 0
 
     train, _ = training_batches(sets, config, start_step=done * steps)
     keeper = RunKeeper(folder, model, config, sets, done)
+    stopping = []
+    if config.kind == "tcdcn":  # before the keeper, which saves what it did
+        from .stopping import TaskwiseStopping
+
+        stopping = [TaskwiseStopping(folder, model, config, sets, done)]
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     print(
         f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}"
@@ -90,7 +99,7 @@ def fit(config: Config) -> Path:
         epochs=config.training.epochs,
         initial_epoch=done,
         shuffle=False,  # Grain does
-        callbacks=[keras.callbacks.TerminateOnNaN(), keeper],
+        callbacks=[keras.callbacks.TerminateOnNaN(), *stopping, keeper],
         verbose="auto" if os.isatty(1) else 2,
     )
     if keeper.diverged_at is not None:
@@ -102,8 +111,17 @@ def fit(config: Config) -> Path:
     return folder
 
 
-def _newest_before(config: Config, preset: str | None) -> Path:
-    return runs.newest(config.stage - 1, config.data.data, config.run.runs, preset)
+def _fit_peer(config: Config, sets, folder: Path) -> Path:
+    """Trains an attribute method of Table 3, which is no single network: a broken training begins anew."""
+    if runs.read_history(folder):
+        print(f"{folder}: the training is done")
+        return folder
+    runs.start(folder, config, runs.data_card(sets), None, "float32")
+    print(f"{config.kind}: {folder}")
+    began = time.monotonic()
+    peers.train(config.kind, folder, sets[0], config)
+    runs.write_history(folder, [{"epoch": config.training.epochs, "seconds": time.monotonic() - began}])
+    return folder
 
 
 def _compiled(config: Config, sets, steps: int):
@@ -116,7 +134,7 @@ def _compiled(config: Config, sets, steps: int):
     from .metrics import task_metrics
 
     tasks = sets[0].tasks
-    model = networks.build(config, tasks)
+    model = _balanced(networks.build(config, tasks), config)
     targets = [data.targets("train") for data in sets]
     targets = {key: np.concatenate([part[key] for part in targets]) for key in targets[0]}
     width, height = targets["size"].T
@@ -133,17 +151,25 @@ def _compiled(config: Config, sets, steps: int):
     return model
 
 
+def _balanced(model, config: Config):
+    """The network, with a training step that weighs the tasks' gradients where asked for."""
+    from .task_gradients import GradNorm, PCGrad
+
+    step = {"gradnorm": GradNorm, "pcgrad": PCGrad}.get(config.training.balance)
+    return step(model.input, model.output, name=model.name) if step else model
+
+
 def _load_before(config: Config, sets):
     """The model of the stage before, if it fits the configuration."""
     import keras
 
     folder = Path(config.run.from_run)
     theirs = read_config(folder)
-    wanted = f"a stage-{config.stage - 1} run"
-    if theirs.stage != config.stage - 1 or (theirs.stage == 1 and theirs.network.branch != "end"):
-        shape = " with --branch end" if config.stage == 2 else ""
+    wanted = f"a stage-{config.stage - 1} run of {config.kind_before}"
+    if not runs.leads_to(config, theirs):
         raise UserError(
-            f"{folder}: expected {wanted}{shape}, got stage {theirs.stage} with --branch {theirs.network.branch}; name another --from"
+            f"{folder}: expected {wanted}{' with --branch end' if config.stage == 2 else ''}, got stage {theirs.stage} of {theirs.kind} with --branch {theirs.network.branch}; "
+            "name another --from"
         )
     if runs.read_tasks(folder) != sets[0].tasks:
         raise UserError(

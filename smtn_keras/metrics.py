@@ -109,6 +109,7 @@ class LabelAccuracy(_MeanOfPresent):
 
 DETAILS = ("worst", "success_by_yaw", "confusion")
 WORST = 24  # so many images of the highest error are named
+THRESHOLDS = tuple(i / 100 for i in range(31))  # of the curve of success against threshold, over the eyes' distance
 YAW_POINTS = ("left_eye", "right_eye", "nose")
 YAW_EDGES = (0.1, 0.25, 0.4)  # of the nose's offset along the eye line from the middle of the eyes, over the eyes' distance
 YAW_BINS = ("below 0.1", "0.1 to 0.25", "0.25 to 0.4", "above 0.4")
@@ -125,8 +126,9 @@ def landmark_metrics(landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np
     Returns:
         `success_rate` (Eq. 2) for each point and on average, `nme` and `failure_rate` (images whose
         mean error is above `ALPHA`); percent. `samples` counts the images with at least one point and
-        a distance of the eyes. `worst` lists `[index, error]` of the `WORST` of them, the highest first;
-        `success_by_yaw`, if the task has the `YAW_POINTS`, is as `landmark_metrics_by` with `YAW_BINS`.
+        a distance of the eyes. `success_curve` is the average success rate at each of `THRESHOLDS` in the place of `ALPHA`. `worst`
+        lists `[index, error]` of the `WORST` of them, the highest first; `success_by_yaw`, if the task has the `YAW_POINTS`,
+        is as `landmark_metrics_by` with `YAW_BINS`.
     """
     errors, present = _errors(landmarks_unit, truth_px, sizes, task)
     success = _success(errors, present)
@@ -138,10 +140,11 @@ def landmark_metrics(landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np
         "success_rate_average": _mean(success),
         "nme": _percent(per_image),
         "failure_rate": _percent(~(per_image <= ALPHA)),
+        "success_curve": [_mean(_success(errors, present, threshold)) for threshold in THRESHOLDS],
         "worst": [[int(index[i]), _percent(per_image[[i]])] for i in worst],
     }
     if set(YAW_POINTS) <= set(task.points):
-        result["success_by_yaw"] = _by_group(errors, present, _yaw_bins(truth_px, task), YAW_BINS)
+        result["success_by_yaw"] = _by_group(errors, present, yaw_bins(truth_px, task), YAW_BINS)
     return result
 
 
@@ -170,9 +173,9 @@ def _errors(landmarks_unit, truth_px, sizes, task) -> tuple[np.ndarray, np.ndarr
     return errors / np.where(eyes > 0, eyes, 1)[:, None], present
 
 
-def _success(errors, present) -> list[float | None]:
+def _success(errors, present, alpha=ALPHA) -> list[float | None]:
     """The success rate of each point."""
-    return [_percent((errors[:, i] <= ALPHA)[present[:, i]]) for i in range(errors.shape[1])]
+    return [_percent((errors[:, i] <= alpha)[present[:, i]]) for i in range(errors.shape[1])]
 
 
 def _per_image(errors, present) -> tuple[np.ndarray, np.ndarray]:
@@ -191,8 +194,12 @@ def _by_group(errors, present, groups, names) -> dict:
     return result
 
 
-def _yaw_bins(truth_px, task) -> np.ndarray:
-    """The place in `YAW_BINS` of each image `(samples,)`, -1 where a point is missing."""
+def yaw_bins(truth_px, task) -> np.ndarray:
+    """The place in `YAW_BINS` of each image `(samples,)`, -1 where a point is missing.
+
+    Args:
+        truth_px: `(samples, points, 2)` of a task with the `YAW_POINTS`.
+    """
     left, right, nose = (truth_px[:, task.points.index(point)] for point in YAW_POINTS)
     eyes = right - left
     with np.errstate(divide="ignore", invalid="ignore"):

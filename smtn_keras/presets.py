@@ -11,7 +11,8 @@ from .errors import UserError
 
 PRESETS = ("paper", "best", "small", "demo")
 STAGES = (1, 2, 3)
-BACKBONE = ("image_size", "width", "batch_norm", "head", "uncertainty", "attribute_output")  # what stage 2 takes from its stage-1 run
+# what stage 2 takes from its stage-1 run
+BACKBONE = ("image_size", "backbone", "width", "activation", "batch_norm", "head", "uncertainty", "attribute_output")
 
 
 def preset(name: str, stage: int) -> Config:
@@ -90,4 +91,4 @@ def fixed_by_the_run_before(stage: int) -> tuple[str, ...]:
     """The network's settings that a run takes from the run of the stage before: in stage 3 all that shape it."""
     if stage < 3:
         return BACKBONE
-    return tuple(field.name for field in dataclasses.fields(NetworkConfig) if field.name not in ("dropout", "gradient_balance"))
+    return tuple(field.name for field in dataclasses.fields(NetworkConfig) if field.name not in ("dropout", "gradient_balance", "apart"))

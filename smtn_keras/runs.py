@@ -19,6 +19,7 @@ import numpy as np
 from . import __version__
 from .config import Config, read_config
 from .errors import UserError
+from .peers import PEERS
 from .tasks import Landmarks, Task, tasks_from_json, tasks_to_json
 
 
@@ -49,14 +50,15 @@ def new_folder(config: Config) -> Path:
                 f"{folder}: expected a folder that does not exist yet; add --resume to go on with this run, or name another --run"
             )
         return folder
-    name = f"{config.data.data}-stage{config.stage}-{config.preset}"
+    network = "" if config.kind == Config(stage=config.stage).kind else f"{config.kind}-"
+    name = f"{config.data.data}-{network}stage{config.stage}-{config.preset}"
     number = 1
     while (folder := Path(config.run.runs) / f"{name}-{number}").exists():
         number += 1
     return folder
 
 
-def start(folder: Path, config: Config, data_card: dict, parameters: int, compute_dtype: str):
+def start(folder: Path, config: Config, data_card: dict, parameters: int | None, compute_dtype: str):
     """Writes what is known before the first step."""
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
@@ -115,31 +117,41 @@ def write_history(folder: Path, rows: list[dict[str, float]]):
     write(Path(folder) / "history.csv", "\n".join(lines) + "\n")
 
 
-def newest(stage: int, data: str, runs: str | Path, preset: str | None = None) -> Path:
-    """The newest finished run of a stage and a data set that the next stage can start from, and of a preset if one is named.
+def newest_before(config: Config, preset: str | None = None) -> Path:
+    """The newest finished run under --runs that a run of stage 2 or 3 can start from, and of a preset if one is named.
 
     Raises:
         UserError: if there is none; it names the command that makes one.
     """
     found = []
-    for file in Path(runs).glob("*/config.json"):
+    for file in Path(config.run.runs).glob("*/config.json"):
         with contextlib.suppress(UserError):  # other folders may hold a config.json of their own
             other = read_config(file.parent)
-            alike = (other.stage, other.data.data) == (stage, data) and preset in (None, other.preset)
-            if alike and (stage > 1 or other.network.branch == "end") and finished(file.parent, other):
+            alike = other.data.data == config.data.data and preset in (None, other.preset)
+            if alike and leads_to(config, other) and finished(file.parent, other):
                 found.append(file.parent)
     if not found:
-        flags = f"--data {data}" + (f" --preset {preset}" if preset else "")
+        stage, network = config.stage - 1, config.kind_before
+        flags = f"--data {config.data.data}" + (f" --preset {preset}" if preset else "")
+        if network != Config(stage=stage).kind:
+            flags = f"--network {network} {flags}"
         raise UserError(
-            f"--stage {stage + 1}: expected a finished stage-{stage} run with {flags} under {runs}/, found none; make one with "
+            f"--stage {config.stage}: expected a finished stage-{stage} run with {flags} under {config.run.runs}/, found none; make one with "
             f"'python -m smtn_keras.fit --stage {stage} {flags}' or name one with --from"
         )
     return max(found, key=lambda folder: (folder / "history.csv").stat().st_mtime)
 
 
+def leads_to(config: Config, before: Config) -> bool:
+    """Whether a run can be the one that another of stage 2 or 3 starts from, by their stages and networks."""
+    whole = before.stage > 1 or before.resolved().network.branch in ("end", None)
+    return before.stage == config.stage - 1 and before.kind == config.kind_before and whole
+
+
 def finished(folder: Path, config: Config) -> bool:
     """Whether a run reached its last epoch."""
-    return len(read_history(folder)) >= config.training.epochs
+    rows = read_history(folder)
+    return bool(rows) and rows[-1]["epoch"] >= config.training.epochs
 
 
 def load(folder: str | Path, weights: str = "best.keras") -> Run:
@@ -154,6 +166,10 @@ def load(folder: str | Path, weights: str = "best.keras") -> Run:
 
     folder = Path(folder)
     config, tasks = read_config(folder), read_tasks(folder)
+    if config.kind in PEERS:
+        raise UserError(
+            f"{folder}: expected a run of a network, got --network {config.kind}, which can be evaluated only; name another run"
+        )
     keras.config.set_dtype_policy("float32")
     model = networks.build(config, tasks)
     load_weights(model, folder / weights)
@@ -177,9 +193,9 @@ def load_weights(model, file: Path):
         ) from None
 
 
-def read_parameters(folder: Path) -> int:
-    """How many weights the network of a run has, frozen ones and statistics included."""
-    return _read_json(Path(folder) / "environment.json")["parameters"]
+def read_parameters(folder: Path) -> int | None:
+    """How many weights the network of a run has, frozen ones and statistics included; None of a method that is no network."""
+    return _read_json(Path(folder) / "environment.json").get("parameters")
 
 
 def write_events(folder: Path, rows: list[dict[str, float]]):

@@ -9,6 +9,20 @@ from .tasks import Landmarks, Task
 
 # how good a run is in three numbers: their names in tables, and in metrics.json
 HEADLINE = {"success": "success_rate_average", "NME": "nme", "accuracy": "accuracy_mean"}
+KINDS = {
+    "single_task": "a network for each task",
+    "soft_sharing": "soft sharing",
+    "cross_stitch": "cross-stitch",
+    "nddr": "NDDR-CNN",
+    "mtan": "MTAN",
+    "cascade": "cascade",
+    "tcdcn": "TCDCN",
+    "facetracer": "FaceTracer",
+    "panda_w": "PANDA-w",
+    "panda_l": "PANDA-l",
+    "lnets_anet": "LNets+ANet",
+}
+BACKBONES = {"resnet50": "ResNet50", "mobilenet_v2": "MobileNetV2", "shallow": "four convs"}
 
 
 def results(folders: tuple[str, ...], split: str = "test") -> str:
@@ -27,16 +41,16 @@ def results(folders: tuple[str, ...], split: str = "test") -> str:
 
     blocks = []
     for data, of_data in rows.items():
-        _, _, tasks, first = of_data[0]
+        _, _, tasks, _ = of_data[0]
+        # what each task reaches: a method may have attributes only
+        first = {name: parts for *_, result in reversed(of_data) for name, parts in result.items()}
         columns = [cell for task in tasks if task.name in first for cell in _cells(task, first)]
         lines = []
         for folder, config, _, result in of_data:
-            preset = "" if config.preset == "small" else f", preset {config.preset}"
-            joined = "" if config.data.data == data else f", trained on {config.data.data}"
-            parameters = f"{runs.read_parameters(folder) / 1e6:.2f} M"
+            parameters = millions(runs.read_parameters(folder))
             epochs = len(runs.read_history(folder))
             numbers = [pick(result, "metrics") for _, pick in columns]
-            lines.append([describe(config) + preset + joined, parameters, *numbers, epochs, f"{minutes(folder):.0f}", config.training.seed])
+            lines.append([label(config, data), parameters, *numbers, epochs, f"{minutes(folder):.0f}", config.training.seed])
         floor = [pick(first, "floor") for _, pick in columns]
         lines.append(["*floor: mean shape, majority label*", "", *floor, "", "", ""])
         head = ["network", "parameters", *(name for name, _ in columns), "epochs", "minutes", "seed"]
@@ -98,15 +112,28 @@ def minutes(folder: Path) -> float:
 def describe(config: Config) -> str:
     """A run's network in a few words."""
     network = config.resolved().network
-    if config.stage == 1:
-        return "hard sharing (stage 1, baseline)" if network.branch == "end" else f"hard sharing, branch {network.branch}"
-    start = {"scratch": "from scratch", "stage1": "from stage 1", "imagenet": "from ImageNet"}[network.init]
-    words = [f"SMTN {network.fusion}", start]
-    if network.branch != "input":
-        words.append(f"branch {network.branch}")
-    if config.stage == 3:
-        words.append("then end to end (stage 3)")
-    return ", ".join(words)
+    if network.kind == "hard_sharing":
+        words = ["hard sharing (stage 1, baseline)" if network.branch == "end" else f"hard sharing, branch {network.branch}"]
+    elif network.kind == "separation":
+        start = {"scratch": "from scratch", "stage1": "from stage 1", "imagenet": "from ImageNet"}[network.init]
+        words = [f"SMTN {network.fusion}", start]
+        if network.branch not in ("input", "end"):
+            words.append(f"branch {network.branch}")
+        if config.stage != 2:
+            words.append("then end to end (stage 3)" if config.stage == 3 else "end to end")
+    else:
+        words = [KINDS.get(network.kind, network.kind) + (f" ({network.sharing})" if network.kind == "soft_sharing" else "")]
+    if network.kind != "separation" and network.init == "imagenet":
+        words.append("from ImageNet")
+    words += [BACKBONES.get(network.backbone, network.backbone)] if network.backbone != "vgg16" else []
+    return ", ".join([*words, "CReLU"] if network.activation == "crelu" else words)
+
+
+def label(config: Config, data: str) -> str:
+    """The name of a run's row in the table of a data set: its network, and its preset and data where they are not the usual ones."""
+    preset = "" if config.preset == "small" else f", preset {config.preset}"
+    joined = "" if config.data.data == data else f", trained on {config.data.data}"
+    return describe(config) + preset + joined
 
 
 def samples(result: dict) -> int:
@@ -117,6 +144,16 @@ def samples(result: dict) -> int:
 def number(value: float | None) -> str:
     """A cell with a number, or a dash."""
     return "-" if value is None else f"{value:.2f}"
+
+
+def spread(values: list[float]) -> str:
+    """What follows a mean over several runs: the largest less the smallest of them."""
+    return f" <sub>{max(values) - min(values):.2f}</sub>" if len(values) > 1 else ""
+
+
+def millions(count: int | None) -> str:
+    """A cell with a number of weights or multiply-adds."""
+    return "-" if count is None else f"{count / 1e6:.2f} M"
 
 
 def table(head: list[str], rows: list[list]) -> str:

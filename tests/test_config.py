@@ -28,6 +28,7 @@ FLAGS = {
         "jpeg": (["--jpeg", "30"], 30),
         "erase": (["--erase", "0.4"], 0.4),
         "mixup": (["--mixup", "0.2"], 0.2),
+        "identities": (["--network", "lnets_anet", "--identities", "identity_CelebA.txt"], "identity_CelebA.txt"),
     },
     "network": {
         "image_size": (["--image-size", "96"], 96),
@@ -38,6 +39,12 @@ FLAGS = {
         "dropout": (["--dropout", "0.4"], 0.4),
         "gradient_balance": (["--gradient-balance"], True),
         "attribute_output": (["--attribute-output", "logits"], "logits"),
+        "kind": (["--network", "mtan"], "mtan"),
+        "backbone": (["--backbone", "mobilenet_v2"], "mobilenet_v2"),
+        "activation": (["--activation", "crelu"], "crelu"),
+        "sharing": (["--sharing", "trace"], "trace"),
+        "sharing_weight": (["--sharing-weight", "0.5"], 0.5),
+        "apart": (["--network", "separation", "--apart", "0.2"], 0.2),
         "branch": (["--branch", "conv2_2"], "conv2_2"),
         "fusion": (["--fusion", "concat"], "concat"),
         "fuse_at": (["--fuse-at", "block"], "block"),
@@ -128,7 +135,7 @@ def test_a_resolved_configuration_says_what_depends_on_the_stage():
     assert (stage1.network.branch, stage1.network.init) == ("end", "scratch")
     assert (stage2.network.branch, stage2.network.init) == ("input", "stage1")
     assert (concat.network.branch, concat.network.init) == ("input", "scratch")
-    asked = Config(2, network=NetworkConfig(branch="conv3_3", init="scratch"))
+    asked = Config(2, network=NetworkConfig(kind="separation", branch="conv3_3", init="scratch"))
     assert asked.resolved() == asked
 
 
@@ -166,7 +173,7 @@ def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
     assert parse(["--stage", "2"], "fit", "", before=tmp_path).preset == "demo"
     assert parse(["--stage", "2", "--preset", "small"], "fit", "", before=tmp_path).preset == "small"
     ours = parse(["--stage", "2"], "fit", "", before=tmp_path).network
-    assert [getattr(ours, field) for field in BACKBONE] == [48, 0.1, False, "pooled", False, "logits"]
+    assert [getattr(ours, field) for field in BACKBONE] == [48, "vgg16", 0.1, "relu", False, "pooled", False, "logits"]
     assert ours.fuse_at == "conv"
     assert parse(["--stage", "2", "--width", "0.5"], "fit", "", before=tmp_path).network.width == 0.5
 
@@ -238,19 +245,39 @@ REFUSED = [
     ("--attributes-weight nan", "--attributes-weight: expected a number from 0"),
     ("--init imagenet --width 0.5", "--init imagenet: expected --width 1"),
     ("--weights vgg.h5", "--weights: expected --init imagenet beside it"),
-    ("--branch input", "--branch input: expected conv1_2, conv2_2, conv3_3 or end in stage 1"),
+    (
+        "--branch input",
+        "--branch input: expected one of end, conv1_2, conv2_2, conv3_3 with --network hard_sharing and --backbone vgg16 in stage 1",
+    ),
+    ("--identities list.txt", "--identities: expected --network lnets_anet beside it, got hard_sharing"),
+    ("--network panda_w --data celeba+mtfl", "--network panda_w: expected one data set, got --data celeba+mtfl"),
+    ("--network mtan --branch conv2_2", "--branch conv2_2: expected --network hard_sharing or separation or tcdcn beside it, got mtan"),
+    ("--network mtan --stage 2", "--network mtan: expected --stage 1, or one of separation, cross_stitch, nddr in stage 2"),
+    ("--network soft_sharing --balance pcgrad", "--balance pcgrad: expected a network in whose shared stack the tasks' gradients meet"),
+    ("--uncertainty --balance gradnorm", "--balance gradnorm: expected --no-uncertainty beside it"),
+    ("--apart 1", "--apart: expected --network separation in stage 1 or 3"),
+    ("--backbone resnet50", "--backbone resnet50: expected --width 1, the only one it has, got --width 0.25"),
+    ("--backbone mobilenet_v2 --image-size 16", "--backbone mobilenet_v2: expected --image-size 32 or more, got 16"),
+    ("--backbone mobilenet_v2 --activation crelu", "--activation crelu: expected --backbone vgg16 beside it, got mobilenet_v2"),
+    ("--backbone shallow --init imagenet", "--init imagenet: expected a network that was trained on ImageNet"),
     ("--init stage1", "--init stage1: expected scratch or imagenet in stage 1"),
     ("--from runs/x", "--from runs/x: expected --stage 2 or 3 beside it"),
-    ("--stage 3 --branch end", "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 3"),
+    (
+        "--stage 3 --branch end",
+        "--branch end: expected one of input, conv1_2, conv2_2, conv3_3 with --network separation and --backbone vgg16 in stage 3",
+    ),
     ("--uncertainty --landmarks-loss mse", "--uncertainty: expected --landmarks-loss l1 beside it"),
     ("--uncertainty --landmark-unit eyes", "--uncertainty: expected --landmark-unit image beside it"),
     ("--uncertainty --balance uncertainty", "--balance uncertainty: expected --no-uncertainty beside it"),
-    ("--stage 2 --gradient-balance", "--gradient-balance: expected --stage 1"),
+    ("--stage 2 --gradient-balance", "--gradient-balance: expected --network hard_sharing in stage 1"),
     ("--mixup -1", "--mixup: expected a number from 0"),
     ("--jpeg 96", "--jpeg: expected a number from 0 to 95"),
     ("--samples 0", "--samples: expected a number from 1"),
     ("--ema 1", "--ema: expected a number from 0"),
-    ("--stage 2 --branch end", "--branch end: expected input, conv1_2, conv2_2 or conv3_3 in stage 2"),
+    (
+        "--stage 2 --branch end",
+        "--branch end: expected one of input, conv1_2, conv2_2, conv3_3 with --network separation and --backbone vgg16 in stage 2",
+    ),
     ("--stage 2 --fusion concat --init stage1", "--fusion concat --init stage1: concatenation doubles the input channels"),
     ("--stage 2 --fusion concat --init imagenet --width 1", "--fusion concat --init imagenet: concatenation doubles the input channels"),
     ("--head huge", "invalid choice 'huge' for argument '--head'"),

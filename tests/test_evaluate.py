@@ -37,7 +37,7 @@ def refusal(capsys, *argv):
 def test_metrics_json_has_metrics_and_floor_of_each_task(measured):
     assert measured.keys() == {"landmarks", "attributes"}
     for task, keys in {
-        "landmarks": {"samples", "success_rate", "success_rate_average", "nme", "failure_rate"},
+        "landmarks": {"samples", "success_rate", "success_rate_average", "nme", "failure_rate", "success_curve"},
         "attributes": {"samples", "accuracy", "accuracy_mean", "balanced_accuracy", "balanced_accuracy_mean"},
     }.items():
         assert measured[task].keys() == {"metrics", "floor"}

@@ -111,7 +111,7 @@ def test_training_beats_the_mean_shape_and_the_majority_by_far(tiny_dir, tmp_pat
         "0.1",
         "--no-batch-norm",
         "--epochs",
-        "10",
+        "20",
         "--learning-rate",
         "0.005",
         "--rotation",
@@ -181,13 +181,19 @@ def test_stage_2_without_a_run_names_the_command_that_makes_one(tiny_dir, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def fake_run(folder, stage=1, data="tiny", name="small", branch="end", epochs=3, done=3, age=0):
+def fake_run(folder, stage=1, data="tiny", name="small", branch="end", epochs=3, done=3, age=0, kind=None):
     folder.mkdir(parents=True)
-    config = preset(name, stage).with_(data={"data": data}, network={"branch": branch}, training={"epochs": epochs})
+    config = preset(name, stage).with_(
+        data={"data": data}, network={"branch": branch if kind is None else None, "kind": kind}, training={"epochs": epochs}
+    )
     (folder / "config.json").write_text(config.to_json())
     if done:
-        runs.write_history(folder, [{"epoch": epoch} for epoch in range(done)])
+        runs.write_history(folder, [{"epoch": epoch + 1} for epoch in range(done)])
         os.utime(folder / "history.csv", (1e9 - age, 1e9 - age))
+
+
+def stage2(runs_folder):
+    return preset("small", 2).with_(data={"data": "tiny"}, run={"runs": str(runs_folder)})
 
 
 def test_the_newest_finished_stage_1_run_on_the_data_is_taken(tmp_path):
@@ -198,25 +204,27 @@ def test_the_newest_finished_stage_1_run_on_the_data_is_taken(tmp_path):
     fake_run(tmp_path / "second", stage=2, branch="input")
     fake_run(tmp_path / "other_data", data="celeba")
     fake_run(tmp_path / "branched", branch="conv2_2")
-    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "b"
+    fake_run(tmp_path / "other_network", kind="single_task")
+    assert runs.newest_before(stage2(tmp_path)) == tmp_path / "b"
     os.utime(tmp_path / "a" / "history.csv", (1e9, 1e9))
-    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "a"
+    assert runs.newest_before(stage2(tmp_path)) == tmp_path / "a"
+    assert runs.newest_before(stage2(tmp_path).with_(network={"kind": "nddr"})) == tmp_path / "other_network"
 
 
 def test_a_named_preset_narrows_the_search(tmp_path):
     fake_run(tmp_path / "demo", name="demo")
     fake_run(tmp_path / "small", age=5)
-    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "demo"
-    assert runs.newest(1, "tiny", tmp_path, "small") == tmp_path / "small"
+    assert runs.newest_before(stage2(tmp_path)) == tmp_path / "demo"
+    assert runs.newest_before(stage2(tmp_path), "small") == tmp_path / "small"
     with pytest.raises(UserError, match="--preset paper"):
-        runs.newest(1, "tiny", tmp_path, "paper")
+        runs.newest_before(stage2(tmp_path), "paper")
 
 
 def test_a_folder_that_is_no_run_does_not_stop_the_search(tmp_path):
     fake_run(tmp_path / "a")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.json").write_text('{"model_type": "bert"}')
-    assert runs.newest(1, "tiny", tmp_path) == tmp_path / "a"
+    assert runs.newest_before(stage2(tmp_path)) == tmp_path / "a"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ def test_a_folder_that_is_no_run_does_not_stop_the_search(tmp_path):
 )
 def test_a_stage_1_run_of_another_backbone_is_refused(tiny_dir, tiny_stage1, tmp_path, capsys, flag, theirs):
     line = refusal(capsys, tiny.flags(tiny_dir, "--stage", "2", "--from", str(tiny_stage1), "--run", str(tmp_path / "run"), *flag))
-    assert f"{tiny_stage1}: expected a stage-1 run with {flag[0].replace('--no-', '--')}" in line
+    assert f"{tiny_stage1}: expected a stage-1 run of hard_sharing with {flag[0].replace('--no-', '--')}" in line
     assert theirs in line
     assert not (tmp_path / "run").exists()
 
@@ -234,13 +242,13 @@ def test_a_stage_1_run_on_other_tasks_is_refused(tiny_dir, tiny_stage1, tmp_path
     line = refusal(
         capsys, tiny.flags(tiny_dir, "--stage", "2", "--from", str(tiny_stage1), "--run", str(tmp_path / "run"), data="tinyother")
     )
-    assert "expected a stage-1 run with the tasks of 'tinyother', got those of 'tiny'" in line
+    assert "expected a stage-1 run of hard_sharing with the tasks of 'tinyother', got those of 'tiny'" in line
     assert not (tmp_path / "run").exists()
 
 
 def test_a_stage_2_run_is_no_start_for_stage_2(tiny_dir, tiny_stage2, capsys):
     line = refusal(capsys, tiny.flags(tiny_dir, "--stage", "2", "--from", str(tiny_stage2)))
-    assert "expected a stage-1 run with --branch end, got stage 2 with --branch input" in line
+    assert "expected a stage-1 run of hard_sharing with --branch end, got stage 2 of separation with --branch input" in line
 
 
 def test_from_a_folder_that_is_no_run_is_refused(tiny_dir, tmp_path, capsys):
@@ -285,7 +293,7 @@ def test_stage_3_goes_on_from_stage_2_with_nothing_frozen(tiny_dir, tiny_stage2,
 
 def test_stage_3_needs_a_stage_2_run(tiny_dir, tiny_stage1, tmp_path, capsys):
     line = refusal(capsys, tiny.flags(tiny_dir, "--stage", "3", "--from", str(tiny_stage1), "--run", str(tmp_path / "run")))
-    assert f"{tiny_stage1}: expected a stage-2 run, got stage 1" in line
+    assert f"{tiny_stage1}: expected a stage-2 run of separation, got stage 1 of hard_sharing" in line
     line = refusal(capsys, ["--stage", "3", "--data", "tiny", "--data-dir", str(tiny_dir), "--runs", str(tmp_path)])
     assert "expected a finished stage-2 run" in line and "fit --stage 2 --data tiny" in line
 

@@ -130,7 +130,7 @@ def test_stage_2_starts_with_the_whole_head_of_stage_1():
     stage1, stage2 = build(1, seed=1, gradient_balance=True, **kind), build(2, seed=2, **kind)
     scales = stage1.get_layer("landmarks_log_scales")
     scales.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in scales.get_weights()])
-    load_initial(stage2, 2, config_of(2, init="stage1", **kind).network, TASKS, stage1)
+    load_initial(stage2, config_of(2, init="stage1", **kind), TASKS, stage1)
     for name, before in stage1(images()).items():
         np.testing.assert_allclose(numbers(stage2(images())[name]), numbers(before), rtol=1e-4, atol=1e-4)
 

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from smtn_keras.metrics import NME, LabelAccuracy, SuccessRate, attribute_metrics, floor_metrics, landmark_metrics, task_metrics
+from smtn_keras.metrics import (
+    ALPHA,
+    NME,
+    THRESHOLDS,
+    LabelAccuracy,
+    SuccessRate,
+    attribute_metrics,
+    floor_metrics,
+    landmark_metrics,
+    task_metrics,
+)
 from smtn_keras.tasks import Attributes, Label, Landmarks
 
 NAN = float("nan")
@@ -38,14 +48,23 @@ def watched(metric, truth, predicted, batch=3):
 
 
 def test_success_nme_and_failures_by_hand_in_original_pixels():
-    # worst and success_by_yaw have tests of their own
-    assert {k: v for k, v in measured([FIRST_UNIT, SECOND_UNIT], TRUTH_PX).items() if k not in ("worst", "success_by_yaw")} == {
+    others = ("worst", "success_by_yaw", "success_curve")  # which have tests of their own
+    assert {k: v for k, v in measured([FIRST_UNIT, SECOND_UNIT], TRUTH_PX).items() if k not in others} == {
         "samples": 2,
         "success_rate": {"left_eye": 50.0, "right_eye": 100.0, "nose": 50.0},  # 3 and 4.5; 3 and 0; 7 and 0 px
         "success_rate_average": pytest.approx(200 / 3, abs=1e-3),
         "nme": pytest.approx(7.2917, abs=1e-3),  # the mean of 10.8333 % and 3.75 %
         "failure_rate": 50.0,  # 10.8 % is above 10 %
     }
+
+
+def test_the_curve_of_success_by_hand():
+    # of 40 px: the left eye 7.5 and 11.25 %, the right 7.5 and 0, the nose 17.5 and 0
+    curve = dict(zip(THRESHOLDS, measured([FIRST_UNIT, SECOND_UNIT], TRUTH_PX)["success_curve"], strict=True))
+    assert [curve[t] for t in (0.07, 0.08, 0.12, 0.17, 0.18, 0.3)] == pytest.approx(
+        [100 / 3, 200 / 3, 250 / 3, 250 / 3, 100, 100], abs=1e-3
+    )
+    assert curve[ALPHA] == measured([FIRST_UNIT, SECOND_UNIT], TRUTH_PX)["success_rate_average"]
 
 
 def test_a_failure_is_an_image_whose_mean_error_is_above_a_tenth():

@@ -11,8 +11,8 @@ import pytest
 from smtn_keras import networks
 from smtn_keras.config import Config, NetworkConfig
 from smtn_keras.errors import UserError
-from smtn_keras.networks import vgg
 from smtn_keras.networks.heads import SoftArgmax
+from smtn_keras.networks.inputs import PIXEL_SCALE
 from smtn_keras.networks.weights import NddrInitializer, copy_layers, load_imagenet, load_initial
 from smtn_keras.presets import preset
 from smtn_keras.tasks import Attributes, Label, Landmarks
@@ -237,7 +237,7 @@ def test_nddr_from_stage1_equals_the_stage1_network_before_training(head, branch
     stage2 = networks.build(config, POSED)
     before = stage1(images())
     assert np.abs(np.asarray(before["attributes"] - stage2(images())["attributes"])).max() > 1e-3  # the two seeds do differ
-    load_initial(stage2, 2, config.network, POSED, stage1)
+    load_initial(stage2, config, POSED, stage1)
     # 0.9 x + 0.1 x = x in each fusion, and the heads are stage 1's
     for task in NAMES:
         np.testing.assert_allclose(np.asarray(stage2(images())[task]), np.asarray(before[task]), rtol=1e-4, atol=1e-4)
@@ -248,7 +248,7 @@ def test_init_scratch_takes_only_the_shared_stack_from_stage1():
     scatter_statistics(stage1)
     stage2 = build(2, seed=2)
     own = stage2.get_layer("landmarks_conv2_1").get_weights()[0]
-    load_initial(stage2, 2, tiny(2, init="scratch").network, POSED, stage1)
+    load_initial(stage2, tiny(2, init="scratch"), POSED, stage1)
     np.testing.assert_array_equal(stage2.get_layer("landmarks_conv2_1").get_weights()[0], own)
     for conv in ALL_CONVS:
         for layer in (f"shared_conv{conv}", f"shared_conv{conv}_bn"):
@@ -314,18 +314,18 @@ def vgg16(tmp_path_factory):
 def test_imagenet_weights_equal_vgg16_behind_its_own_preprocessing(vgg16):
     file, truth, _ = vgg16
     model = build(1, width=1, batch_norm=False, head="pooled", init="imagenet", weights=str(file))
-    load_initial(model, 1, tiny(width=1, init="imagenet", weights=str(file), branch="end").network, POSED, None)
+    load_initial(model, tiny(width=1, init="imagenet", weights=str(file), branch="end"), POSED, None)
     maps = np.asarray(keras.Model(model.input, model.get_layer("shared_conv4_3_relu").output)(images(count=2)))
     assert truth.std() > 1e-3
     # our pixels are smaller by a factor, which ReLUs pass on
-    np.testing.assert_allclose(maps * vgg.PIXEL_SCALE, truth, rtol=1e-3, atol=1e-4 * truth.max())
+    np.testing.assert_allclose(maps * PIXEL_SCALE, truth, rtol=1e-3, atol=1e-4 * truth.max())
 
 
 def test_imagenet_weights_reach_the_task_stacks_behind_a_branch_point(vgg16):
     file, _, (kernel, bias) = vgg16
     model = build(1, image_size=16, width=1, batch_norm=True, head="pooled", branch="conv3_3")
     config = tiny(image_size=16, width=1, init="imagenet", weights=str(file), branch="conv3_3")
-    load_initial(model, 1, config.network, POSED, None)
+    load_initial(model, config, POSED, None)
     for task in NAMES:
         np.testing.assert_array_equal(model.get_layer(f"{task}_conv4_2").get_weights()[0], kernel)
     assert bias.any()  # which batch normalisation makes void, so the layers have none
@@ -337,7 +337,7 @@ def test_imagenet_refuses_a_file_that_is_none(tmp_path, content):
     if content:
         file.write_bytes(content)
     with pytest.raises(UserError, match=r"notop\.h5.*vgg16\.h5"):
-        load_imagenet(build(1), ["shared"], str(file))
+        load_imagenet(build(1), ["shared"], tiny(weights=str(file), width=1, init="imagenet").network)
 
 
 # -- soft-argmax ------------------------------------------------------------------------------------
@@ -361,4 +361,4 @@ def test_normalisation_takes_0_255_rgb_about_imagenets_mean():
     pixels = np.broadcast_to(np.float32([123.68 + 58, 116.779, 103.939 - 29]), (1, 32, 32, 3))
     normalised = np.asarray(keras.Model(model.input, model.get_layer("normalisation").output)(pixels))
     np.testing.assert_allclose(normalised[0, 0, 0], [1, 0, -0.5], atol=1e-5)  # (pixel - mean) / 58
-    assert vgg.PIXEL_SCALE == 58
+    assert PIXEL_SCALE == 58

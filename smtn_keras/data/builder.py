@@ -118,7 +118,8 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
 
     def _records(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, dict]]:
         total = len(examples) if hasattr(examples, "__len__") else None
-        for example in self._bars.enter_context(tqdm(examples, desc=f"{self.name} {split}", total=total, unit=" images")):
+        bar = tqdm(examples, desc=f"{self.name} {split}", total=total, unit=" images", disable=None)  # a terminal's only
+        for example in self._bars.enter_context(bar):
             record = {"name": example.name, "image": io.BytesIO(example.image), "size": np.int32(example.size)}
             points = {
                 task.name: example.targets[task.name] + np.float32(0.5 - self.first_pixel)

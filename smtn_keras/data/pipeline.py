@@ -43,9 +43,15 @@ def training_batches(sets: tuple[Prepared, ...], config: Config, start_step: int
     return batches[start_step:].to_iter_dataset(READING), sum(sizes) // batch
 
 
-def evaluation_batches(prepared: Prepared, split: str, image_size: int, batch_size: int = 64) -> tuple[grain.IterDataset, int]:
-    """Batches `(images, targets)` of a split in its own order, the last one smaller where it must be; and their number."""
-    examples = grain.MapDataset.source(prepared.source(split)).map(_Example(prepared.tasks, image_size))
+def evaluation_batches(
+    prepared: Prepared, split: str, image_size: int, batch_size: int = 64, most: int | None = None
+) -> tuple[grain.IterDataset, int]:
+    """Batches `(images, targets)` of a split in its own order, the last one smaller where it must be; and their number.
+
+    Args:
+        most: take only the first so many pictures.
+    """
+    examples = grain.MapDataset.source(prepared.source(split))[:most].map(_Example(prepared.tasks, image_size))
     batches = examples.batch(batch_size)
     return batches.to_iter_dataset(READING), len(batches)
 

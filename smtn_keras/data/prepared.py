@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from ..errors import UserError
 from ..tasks import Task, joint_tasks, tasks_from_json
 from . import DATA_SETS, VERSION
+from .images import read_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Prepared:
         except Exception as error:  # ArrayRecord raises RuntimeError
             raise _damaged(self.folder, error) from None
         return _Translated(records, self._published, self.tasks) if self._published else records
+
+    def pictures(self, split: str, count: int) -> list[np.ndarray]:
+        """The first pictures of a split, RGB `(h, w, 3)` uint8 each, all if there are fewer."""
+        source = self.source(split)
+        records = (source[i] for i in range(min(count, len(source))))
+        return [read_image(record["image"], record["name"].decode()) for record in records]
 
     def targets(self, split: str) -> dict[str, np.ndarray]:
         """All targets of a split, stacked by task name, without decoding a picture.
@@ -109,7 +116,9 @@ def open_prepared(name: str, data_dir: Path) -> Prepared:
     folder = prepared_folder(name, data_dir)
     if not folder.is_dir():
         if name not in DATA_SETS:
-            raise UserError(f"data set: expected one of {', '.join(DATA_SETS)}, got '{name}'; check the name")
+            raise UserError(
+                f"data set: expected one of {', '.join(DATA_SETS)}, got '{name}'; check the name, or prepare a set of your own in {folder} first"
+            )
         source = "" if name == "synthetic" else " --source FOLDER"
         raise UserError(
             f"{folder}: expected a prepared data set, got none; run: python -m smtn_keras.prepare {name}{source} --data-dir {data_dir}"

@@ -10,7 +10,12 @@ from ..config import Config
 
 def build(config: Config, tasks):
     """The network of a configuration, untrained."""
-    from . import hard_sharing, separation
+    import importlib
 
     network = config.resolved().network
-    return hard_sharing.build(network, tasks) if config.stage == 1 else separation.build(network, tasks, frozen=config.stage == 2)
+    module = importlib.import_module(f".{network.kind}", __name__)
+    if network.kind == "separation":
+        return module.build(network, tasks, frozen=config.stage == 2)
+    if network.kind == "cross_stitch":
+        return module.build(network, tasks, factor=module.FACTORS[config.training.optimizer])
+    return module.build(network, tasks)

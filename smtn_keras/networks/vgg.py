@@ -1,40 +1,43 @@
 """The stack of Table 1: VGG16 up to conv4_3, at any width."""
 
+import functools
+
 import keras
-from keras import layers
+from keras import layers, ops
 
 from ..config import NetworkConfig
 from .normalisation import BatchNormalization
 
 # block -> convs and VGG16's filters in each
 BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512)}
-CONVS = [f"conv{block}_{i + 1}" for block, (convs, _) in BLOCKS.items() for i in range(convs)]
-LAST_OF_BLOCK = {f"conv{block}_{convs}": block for block, (convs, _) in BLOCKS.items()}
-
-# Pixels are normalised as (RGB - mean) / scale. VGG16's ImageNet weights expect BGR - mean; they are fitted to this
-# input when they are loaded (weights.py), so all networks share one.
-IMAGENET_MEAN = (123.68, 116.779, 103.939)
-PIXEL_SCALE = 58.0
+MAPS = {block: tuple(f"conv{block}_{i + 1}" for i in range(convs)) for block, (convs, _) in BLOCKS.items()}
+CONVS = {conv for convs in MAPS.values() for conv in convs}
+LAST_MAPS = tuple(maps[-1] for maps in MAPS.values())
+HEAD_MAPS = {4: "conv3_3", 8: "conv4_3"}  # by their stride
 
 
-def filters(conv: str, config: NetworkConfig) -> int:
-    """Filters of a conv layer such as `conv3_1` at the configured width."""
-    return max(1, round(BLOCKS[int(conv[4])][1] * config.width))
+def blocks(stack: str, config: NetworkConfig, trainable: bool = True) -> list:
+    """The blocks of a stack: 3x3 convs, each with batch normalisation if configured and its ReLU, then a 2x2 max pooling.
+
+    Layers are named as in Table 1, `{stack}_conv3_1` and `{stack}_pool3`.
+    """
+    return [functools.partial(_block, stack=stack, number=number, config=config, trainable=trainable) for number in BLOCKS]
 
 
-def image_input(config: NetworkConfig):
-    """The input tensor and the normalised image."""
-    image = keras.Input((config.image_size, config.image_size, 3), name="image")
-    offset = [-mean / PIXEL_SCALE for mean in IMAGENET_MEAN]
-    return image, layers.Rescaling(1 / PIXEL_SCALE, offset, name="normalisation", dtype="float32")(image)
+def _block(x, after=None, *, stack: str, number: int, config: NetworkConfig, trainable: bool):
+    maps = {}
+    for conv in MAPS[number]:
+        x = conv_relu(x, f"{stack}_{conv}", round(BLOCKS[number][1] * config.width), config, trainable)
+        maps[conv] = x = after(x, conv) if after else x
+    return maps, layers.MaxPooling2D(name=f"{stack}_pool{number}")(x)
 
 
-def conv_relu(x, stack: str, conv: str, config: NetworkConfig, trainable: bool = True):
-    """A 3x3 conv and its ReLU, named `{stack}_{conv}`; with batch normalisation between if configured."""
-    name = f"{stack}_{conv}"
+def conv_relu(x, name: str, channels: int, config: NetworkConfig, trainable: bool, side: int = 3):
+    """A conv, batch normalisation if configured, and its ReLU; of as many channels with CReLU, which needs half the filters."""
+    crelu = config.activation == "crelu"
     x = layers.Conv2D(
-        filters(conv, config),
-        3,
+        max(1, channels // 2 if crelu else channels),
+        side,
         padding="same",
         use_bias=not config.batch_norm,
         kernel_initializer="he_normal",
@@ -43,11 +46,19 @@ def conv_relu(x, stack: str, conv: str, config: NetworkConfig, trainable: bool =
     )(x)
     if config.batch_norm:
         x = BatchNormalization(name=f"{name}_bn", trainable=trainable)(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+    return (CReLU if crelu else layers.ReLU)(name=f"{name}_relu")(x)
 
 
-def pool(x, stack: str, conv: str):
-    """The 2x2 max pooling if `conv` is the last of its block, else `x`."""
-    if conv not in LAST_OF_BLOCK:
-        return x
-    return layers.MaxPooling2D(name=f"{stack}_pool{LAST_OF_BLOCK[conv]}")(x)
+@keras.saving.register_keras_serializable("smtn_keras")
+class CReLU(layers.Layer):
+    """ReLU of x and of -x, one behind the other: twice the channels of the conv before (Shang et al., ICML 2016).
+
+    Filters of early layers come in pairs of opposite sign; with CReLU one does for both, so a layer of as many channels
+    has half the weights.
+    """
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2 * input_shape[-1])
+
+    def call(self, x):
+        return ops.relu(ops.concatenate([x, -x], axis=-1))

@@ -1,12 +1,22 @@
 """Where weights come from before a training: the stage-1 run, ImageNet, or a fusion's identity-like start."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
-from ..config import NetworkConfig
+from ..config import Config, NetworkConfig
 from ..errors import UserError
 from ..tasks import Task
-from . import vgg
+from . import applications, vgg
+from .inputs import PIXEL_SCALE
+
+# Keras' own names of the files, which tell a user what to look for
+FILES = {
+    "vgg16": "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet50": "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "mobilenet_v2": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_WIDTH_SIZE_no_top.h5",
+}
 
 
 @keras.saving.register_keras_serializable("smtn_keras")
@@ -27,23 +37,24 @@ class NddrInitializer(keras.initializers.Initializer):
         return {"own": self.own, "shared": self.shared}
 
 
-def load_initial(model: keras.Model, stage: int, config: NetworkConfig, tasks: tuple[Task, ...], before: keras.Model | None):
+def load_initial(model: keras.Model, config: Config, tasks: tuple[Task, ...], before: keras.Model | None):
     """Gives an untrained model the weights its configuration asks for.
 
     Args:
         before: the model of the stage before; None in stage 1.
     """
-    if stage == 3:
+    network, stacks = config.network, [task.name for task in tasks]
+    if config.stage == 3:
         return copy_layers(before, model, {layer.name: layer.name for layer in model.layers})
-    if stage == 2:
+    separation = config.stage == 2 and config.kind == "separation"
+    if separation:
         copy_layers(before, model, {layer.name: layer.name for layer in model.layers if layer.name.startswith("shared_")})
-    stacks = ["shared"] if stage == 1 else []
-    if stage == 2 or config.branch != "end":
-        stacks += [task.name for task in tasks]
-    if config.init == "imagenet":
-        load_imagenet(model, stacks, config.weights)
-    elif config.init == "stage1":
+    if network.init == "imagenet":
+        load_imagenet(model, stacks if separation else ["shared", *stacks], network)
+    elif network.init == "stage1" and separation:
         start_from_stage1(before, model, tasks)
+    elif network.init == "stage1":  # cross-stitch and NDDR: the single tasks' networks, of which they have every layer
+        copy_layers(before, model, {layer.name: layer.name for layer in before.layers})
 
 
 def start_from_stage1(stage1: keras.Model, model: keras.Model, tasks: tuple[Task, ...]):
@@ -79,42 +90,59 @@ def copy_layers(source: keras.Model, target: keras.Model, names: dict[str, str])
         layer.set_weights(theirs[name].get_weights())
 
 
-def load_imagenet(model: keras.Model, stacks: list[str], path: str | None):
-    """Starts stacks from VGG16's ImageNet weights.
-
-    The weights expect BGR minus a mean; the order of the channels is turned in conv1_1. Our pixels are
-    smaller by `PIXEL_SCALE`, and the biases are made so too: ReLU passes a factor on, so every map is
-    VGG16's behind its own `preprocess_input`, divided by `PIXEL_SCALE`. At VGG16's own scale (values
-    up to thousands) a fresh head diverges at the paper's learning rate.
+def load_imagenet(model: keras.Model, stacks: list[str], config: NetworkConfig):
+    """Starts stacks from a backbone's ImageNet weights, as `keras.applications` has them.
 
     Args:
-        stacks: names such as `shared`.
-        path: a Keras .h5 file of VGG16 without top; None for Keras' own download.
+        stacks: names such as `shared`; those that a network lacks are passed over.
+        config: `weights` is a Keras .h5 file of the backbone without top; None for Keras' own download.
 
     Raises:
         UserError: if the file is missing or is none, or the download fails.
     """
-    vgg16 = _vgg16(path)
-    for stack in stacks:
-        for conv in vgg.CONVS:
-            try:
-                layer = model.get_layer(f"{stack}_{conv}")
-            except ValueError:  # a stack may begin or end at a branch point
-                continue
-            kernel, bias = vgg16.get_layer(f"block{conv[4]}_conv{conv[6]}").get_weights()
-            if conv == "conv1_1":
-                kernel = kernel[:, :, ::-1]
-            # a bias before batch normalisation has no effect, so such layers have none
-            layer.set_weights([kernel, bias / vgg.PIXEL_SCALE][: len(layer.weights)])
+    pretrained = _pretrained(config)
+    for layer in model.layers:
+        stack, _, name = layer.name.partition("_")
+        if stack in stacks and layer.weights:
+            if config.backbone == "vgg16" and name in vgg.CONVS:
+                _copy_vgg16(pretrained.get_layer(f"block{name[4]}_conv{name[6]}"), layer, name)
+            elif config.backbone != "vgg16" and name in applications.LAST_MAPS:
+                _copy_block(pretrained, layer, config)
 
 
-def _vgg16(path: str | None) -> keras.Model:
-    what = "ImageNet weights"
+def _copy_vgg16(theirs, ours, name: str):
+    """A conv of VGG16.
+
+    Its weights expect BGR minus a mean: the channels are turned in conv1_1. Our pixels are smaller by `PIXEL_SCALE`, and the
+    biases are made so too: ReLU passes a factor on, so every map is VGG16's behind its own `preprocess_input`, divided by
+    `PIXEL_SCALE`. At VGG16's own scale (values up to thousands) a fresh head diverges at the paper's learning rate.
+    """
+    kernel, bias = theirs.get_weights()
+    kernel = kernel[:, :, ::-1] if name == "conv1_1" else kernel
+    # a bias before batch normalisation has no effect, so such layers have none
+    ours.set_weights([kernel, bias / PIXEL_SCALE][: len(ours.weights)])
+
+
+def _copy_block(theirs: keras.Model, block: keras.Model, config: NetworkConfig):
+    """The layers of a block by name; ResNet50 was trained on BGR, ours sees RGB."""
+    for layer in block.layers:
+        weights = theirs.get_layer(layer.name).get_weights() if layer.weights else []
+        if weights and config.backbone == "resnet50" and layer.name == "conv1_conv":
+            weights[0] = weights[0][:, :, ::-1]
+        layer.set_weights(weights)
+
+
+def _pretrained(config: NetworkConfig) -> keras.Model:
+    path = config.weights
     try:
-        return keras.applications.VGG16(include_top=False, weights=path or "imagenet", input_shape=(None, None, 3))
+        if path and not Path(path).is_file():
+            raise FileNotFoundError("no such file")  # Keras says this at length
+        if config.backbone == "vgg16":
+            return keras.applications.VGG16(include_top=False, weights=path or "imagenet", input_shape=(None, None, 3))
+        return applications.application(config, path or "imagenet")
     except Exception as error:  # h5py, urllib and Keras each raise their own
         where = f"in {path}" if path else "from Keras' own download"
         raise UserError(
-            f"{what}: expected VGG16's without top ('vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5') {where}, "
+            f"ImageNet weights: expected those of {config.backbone} without top ('{FILES[config.backbone]}') {where}, "
             f"got {type(error).__name__}: {str(error).splitlines()[0]}; name a local copy with --weights"
         ) from None
