@@ -1,4 +1,4 @@
-"""Tables from run folders: `python -m smtn_keras.report RUN... [--show ablation] [--into README.md]`."""
+"""Tables and figures from run folders: `python -m smtn_keras.report RUN... [--out DIR] [--show ablation] [--into README.md]`."""
 
 import dataclasses
 import os
@@ -28,6 +28,11 @@ class ReportConfig:
     """A Markdown file whose lines between '<!-- NAME: begin -->' and '<!-- NAME: end -->' are replaced; NAME is what --show says."""
     figure: str | None = None
     """Where to draw the curve; by itself learning_curve.png beside the file of --into, if there is one."""
+    out: str | None = None
+    """A folder to write the whole comparison to, new or of an earlier report: report.html, report.md, the paper's Tables 2 to 4 as CSV
+    with its own figures as rows, its Figures 4 and 6, curves and bars."""
+    data_dir: str | None = None
+    """With --out: where the prepared pictures of Figures 4 and 6 lie; by itself where the runs had them."""
 
     def __post_init__(self):
         if not self.runs:
@@ -36,6 +41,10 @@ class ReportConfig:
             raise UserError(f"--show analysis: expected one run, got {len(self.runs)}; name one")
         if self.figure and self.show != "curve":
             raise UserError(f"--figure: expected --show curve beside it, got --show {self.show}; leave one out")
+        if self.out and (self.show != "results" or self.into):
+            raise UserError("--out: expected neither --show nor --into beside it, as the folder holds all; leave one out")
+        if self.data_dir and not self.out:
+            raise UserError("--data-dir: expected --out beside it, whose Figures 4 and 6 need pictures; leave it out or add one")
         if self.figure and Path(self.figure).suffix not in PICTURES:
             raise UserError(f"--figure {self.figure}: expected a name that ends in one of {', '.join(PICTURES)}; name another")
 
@@ -44,6 +53,11 @@ def main(argv: list[str] | None = None):
     """Command line."""
     with clean_exit():
         settings = tyro.cli(ReportConfig, args=argv, prog="python -m smtn_keras.report", description=__doc__)
+        if settings.out:
+            from .page import write_page
+
+            print(f"written: {write_page(settings.runs, Path(settings.out), settings.split or 'test', settings.data_dir)}")
+            return
         text = report(settings)
         print(text)
         if settings.into:

@@ -107,6 +107,8 @@ def test_a_curve_is_drawn_where_it_is_asked_for_or_beside_the_page(tmp_path, nam
         (["a", "b", "--show", "analysis"], "expected one run, got 2"),
         (["a", "--figure", "x.png"], "expected --show curve"),
         (["a", "--show", "curve", "--figure", "x.txt"], "ends in one of"),
+        (["a", "--out", "x", "--show", "ablation"], "neither --show nor --into"),
+        (["a", "--data-dir", "x"], "expected --out beside it"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(flags, said, capsys, monkeypatch):
