@@ -20,6 +20,12 @@ def prepared(tiny_dir):
     return open_prepared("tiny", tiny_dir)
 
 
+def test_the_first_pictures_are_those_that_were_drawn(prepared):
+    drawn = [cv2.imdecode(np.frombuffer(tiny.example("test", i).image, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for i in range(3)]
+    np.testing.assert_array_equal(prepared.pictures("test", 3), drawn)
+    assert len(prepared.pictures("test", 1000)) == tiny.COUNTS["test"]
+
+
 def settings(batch_size=16, seed=0, **data):
     return Config(
         data=DataConfig(**data), network=NetworkConfig(image_size=SIZE), training=TrainingConfig(batch_size=batch_size, seed=seed)

@@ -356,6 +356,29 @@ def test_faces_are_the_first_and_the_most_turned(monkeypatch):
     assert len(pictures) == 8
 
 
+def test_points_that_no_picture_has_all_of_leave_those_with_the_most(monkeypatch):
+    truth = np.full((12, 3, 2), 5, np.float32)
+    truth[:, 2] = np.nan  # no mug has this
+    truth[:4, 1] = np.nan
+    png = cv2.imencode(".png", np.zeros((10, 10, 3), np.uint8))[1].tobytes()
+    prepared = SimpleNamespace(
+        source=lambda split: [{"image": png, "name": b"mug"}] * len(truth),
+        described_by=lambda tasks: SimpleNamespace(targets=lambda split: {"landmarks": truth}),
+    )
+    monkeypatch.setattr("smtn_keras.data.prepared.open_prepared", lambda name, folder: prepared)
+    task = Landmarks(points=("rim_left", "rim_right", "handle"), normaliser=("rim_left", "rim_right"))
+    pictures, points = figures._faces("mugs", {"a": SimpleNamespace(config=Config())}, "test", None, task)
+    assert len(pictures) == 8
+    np.testing.assert_array_equal(points, truth[4:])
+
+
+def test_a_sheet_without_predictions_shows_the_truth_alone(tmp_path):
+    picture, truth = np.full((100, 80, 3), PLAIN, np.uint8), [[(20, 30), (np.nan, np.nan)]]
+    image = read(plots.contact_sheet([picture], truth, None, tmp_path / "sheet.png"))
+    assert len(where(image, (255, 0, 0))) > 20
+    assert not len(where(image, (0, 255, 0)))
+
+
 def test_a_pair_is_the_baseline_and_smtn(make):
     result = {"celeba": landmarks([90] * 5)}
     folders = [
