@@ -28,6 +28,21 @@ def run(stack: list, x, after=None):
     return maps | {"end": x}
 
 
+def run_side_by_side(names: list[str], config: NetworkConfig, x, exchange) -> dict[str, dict]:
+    """The maps of several stacks, as `run` gives them, which exchange what their blocks end with.
+
+    Args:
+        exchange: `exchange(ends, number)` from the ends of all stacks' blocks of that number, a dictionary, to what takes their places.
+    """
+    own, maps = dict.fromkeys(names, x), {name: {} for name in names}
+    for number, of_all in enumerate(zip(*(blocks(name, config) for name in names), strict=True), 1):
+        for name, block in zip(names, of_all, strict=True):
+            new, own[name] = block(own[name])
+            maps[name] |= new
+        own = exchange(own, number)
+    return {name: maps[name] | {"end": own[name]} for name in names}
+
+
 def head_map(stride: int, config: NetworkConfig) -> str:
     """The name of the map that heads take at a stride of 4, 8 or 16."""
     return FAMILIES[config.backbone].HEAD_MAPS.get(stride, "end")

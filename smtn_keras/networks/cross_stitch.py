@@ -25,15 +25,10 @@ def build(config: NetworkConfig, tasks: tuple[Task, ...], factor: float = FACTOR
         factor: see `CrossStitch`.
     """
     image, pixels = image_input(config)
-    names = [task.name for task in tasks]
-    own, maps = dict.fromkeys(names, pixels), {name: {} for name in names}
-    stacks = zip(*(backbone.blocks(name, config) for name in names), strict=True)
-    for number, blocks in enumerate(stacks, 1):
-        for name, block in zip(names, blocks, strict=True):
-            new, own[name] = block(own[name])
-            maps[name] |= new
-        own = CrossStitch(factor, name=f"stitch{number}")(own)
-    outputs = {task.name: head(task, maps[task.name] | {"end": own[task.name]}, config) for task in tasks}
+    maps = backbone.run_side_by_side(
+        [task.name for task in tasks], config, pixels, lambda ends, number: CrossStitch(factor, name=f"stitch{number}")(ends)
+    )
+    outputs = {task.name: head(task, maps[task.name], config) for task in tasks}
     return keras.Model(image, outputs, name="cross_stitch")
 
 

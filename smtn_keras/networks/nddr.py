@@ -18,20 +18,17 @@ def build(config: NetworkConfig, tasks: tuple[Task, ...]) -> keras.Model:
     The paper starts from the networks of the single tasks.
     """
     image, pixels = image_input(config)
-    names = [task.name for task in tasks]
-    own, maps = dict.fromkeys(names, pixels), {name: {} for name in names}
-    stacks = zip(*(backbone.blocks(name, config) for name in names), strict=True)
-    for number, blocks in enumerate(stacks, 1):
-        for name, block in zip(names, blocks, strict=True):
-            new, own[name] = block(own[name])
-            maps[name] |= new
-        own = {name: _reduce(own, name, number) for name in names}
-    outputs = {task.name: head(task, maps[task.name] | {"end": own[task.name]}, config) for task in tasks}
+    maps = backbone.run_side_by_side([task.name for task in tasks], config, pixels, _reduce)
+    outputs = {task.name: head(task, maps[task.name], config) for task in tasks}
     return keras.Model(image, outputs, name="nddr")
 
 
-def _reduce(own: dict, name: str, number: int):
-    others = [tensor for other, tensor in own.items() if other != name]
-    x = layers.Concatenate(name=f"{name}_concat{number}")([own[name], *others])
-    x = layers.Conv2D(own[name].shape[-1], 1, use_bias=False, kernel_initializer=NddrInitializer(), name=f"{name}_nddr{number}")(x)
+def _reduce(ends: dict, number: int) -> dict:
+    return {name: _reduced(ends, name, number) for name in ends}
+
+
+def _reduced(ends: dict, name: str, number: int):
+    others = [tensor for other, tensor in ends.items() if other != name]
+    x = layers.Concatenate(name=f"{name}_concat{number}")([ends[name], *others])
+    x = layers.Conv2D(ends[name].shape[-1], 1, use_bias=False, kernel_initializer=NddrInitializer(), name=f"{name}_nddr{number}")(x)
     return layers.ReLU(name=f"{name}_nddr{number}_relu")(BatchNormalization(name=f"{name}_nddr{number}_bn")(x))
