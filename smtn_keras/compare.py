@@ -159,7 +159,7 @@ def _train(settings: CompareConfig, system: str, stage: int, seed: int, before: 
     else:
         shutil.rmtree(folder, ignore_errors=True)  # it broke off before its first epoch was done
         arguments = [*_arguments(settings, system, stage, seed), "--run", str(folder), *(["--from", str(before)] if before else [])]
-    _run("fit", arguments, folder.with_suffix(".log"))
+    _run("fit", arguments, _log(folder))
     return folder
 
 
@@ -176,7 +176,11 @@ def _epochs(settings: CompareConfig, system: str) -> int:
 
 def _measure(folder: Path, split: str):
     if not measured(folder, split):
-        _run("evaluate", ["--run", str(folder), "--split", split], folder.with_suffix(".log"))
+        _run("evaluate", ["--run", str(folder), "--split", split], _log(folder))
+
+
+def _log(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")  # a name may have a dot: width_0.5
 
 
 def _run(command: str, arguments: list[str], log: Path):

@@ -74,6 +74,14 @@ def test_a_comparison_trains_measures_and_reports(tiny_dir, tmp_path, commands, 
     assert [command for command, _ in commands] == ["report"]  # nothing was left to train
 
 
+def test_a_log_lies_beside_its_run_whose_name_may_have_a_dot(tiny_dir, tmp_path, monkeypatch):
+    logs = []
+    monkeypatch.setattr(compare, "_run", lambda command, arguments, log: logs.append(log))
+    folder = compare._train(settings(tiny_dir, tmp_path, "mobilenet_v2"), "mobilenet_v2", 1, 0, None)
+    compare._measure(folder, "test")
+    assert "." in folder.name and logs == [folder.parent / f"{folder.name}.log"] * 2
+
+
 def test_systems_share_the_run_of_their_first_stage(tiny_dir, tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(compare, "_run", lambda command, arguments, log: trained.append(arguments))

@@ -281,6 +281,22 @@ def test_frozen_blocks_of_an_application_keep_their_statistics():
     assert not block.trainable_weights
 
 
+@pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 0.35), ("shallow", 0.1)])
+def test_task_stacks_of_every_backbone_start_as_the_shared_one(backbone, width):
+    network = {"backbone": backbone, "width": width}
+    stage1, stage2 = build("hard_sharing", **network), build("separation", stage=2, init="stage1", **network)
+    config = Config(stage=2, network=NetworkConfig(kind="separation", image_size=32, init="stage1", **network))
+    load_initial(stage2, config, POSED, stage1)
+    started = set()
+    for layer in stage2.layers:
+        stack, _, name = layer.name.partition("_")
+        if name.startswith(("block", "conv")) and layer.weights:
+            for ours, theirs in zip(layer.get_weights(), stage1.get_layer(f"shared_{name}").get_weights(), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+            started.add((stack, name[:6]))
+    assert len(started) >= 11  # four blocks of each stack, but for the landmarks' last one, where their head takes nothing from it
+
+
 def test_imagenet_weights_of_a_mobile_backbone_reach_every_block(tmp_path):
     source = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.35)
     rng = np.random.default_rng(0)

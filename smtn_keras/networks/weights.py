@@ -62,7 +62,7 @@ def start_from_stage1(stage1: keras.Model, model: keras.Model, tasks: tuple[Task
     names = {}
     for layer in model.layers:
         for task in tasks:
-            if layer.name.startswith(f"{task.name}_conv"):
+            if layer.name.startswith((f"{task.name}_conv", f"{task.name}_block")):  # VGG16's, those of other backbones
                 names[layer.name] = "shared" + layer.name.removeprefix(task.name)
             elif layer.name == task.name or (layer.name.startswith(f"{task.name}_") and "_fuse" not in layer.name):
                 names[layer.name] = layer.name
