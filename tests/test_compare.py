@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from typing import get_args, get_type_hints
 
 import pytest
@@ -140,14 +138,3 @@ def test_bad_flags_are_told_before_anything_is_trained(flags, sentence, tmp_path
         compare.main([*flags, "--out", str(tmp_path / "out")])
     assert end.value.code == 2 and sentence in capsys.readouterr().err
     assert commands == [] and not (tmp_path / "out").exists()
-
-
-def test_help_imports_neither_keras_nor_tensorflow():
-    code = (
-        "import sys; from smtn_keras import compare\n"
-        "try: compare.main(['--help'])\n"
-        "except SystemExit as end: print('code', end.code)\n"
-        "print('heavy', sorted({'keras', 'tensorflow', 'jax', 'sklearn'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("code 0\nheavy []\n") and "--networks" in done.stdout

@@ -178,16 +178,17 @@ def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
     assert parse(["--stage", "2", "--width", "0.5"], "fit", "", before=tmp_path).network.width == 0.5
 
 
-def test_help_imports_neither_keras_nor_tensorflow():
+@pytest.mark.parametrize(("command", "flag"), [("fit", "--learning-rate"), ("compare", "--networks"), ("report", "--split")])
+def test_help_imports_no_heavy_library(command, flag):
     code = (
-        "import sys; from smtn_keras import fit\n"
-        "try: fit.main(['--help'])\n"
+        f"import sys; from smtn_keras import {command}\n"
+        f"try: {command}.main(['--help'])\n"
         "except SystemExit as end: print('code', end.code)\n"
-        "print('heavy', sorted({'keras', 'tensorflow', 'jax', 'tensorflow_datasets', 'grain'} & set(sys.modules)))"
+        "print('heavy', sorted({'keras', 'tensorflow', 'jax', 'tensorflow_datasets', 'grain', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("code 0\nheavy []\n")
-    assert "--learning-rate" in done.stdout
+    assert flag in done.stdout
 
 
 # -- JSON -------------------------------------------------------------------------------------------
