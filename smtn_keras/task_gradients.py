@@ -5,7 +5,9 @@ from keras import layers, ops
 
 from .errors import UserError
 
-ALPHA = 1.5  # how strongly GradNorm holds back the tasks that learn fast; theirs for tasks of different kinds
+# how strongly GradNorm holds back the tasks that learn fast. Of their two values, 1.5 left so little to the landmarks, whose loss falls
+# several times as far as that of the attributes, that 75 % of CelebA's validation points were found, where this one had 86 % of them
+ALPHA = 0.12
 RATE = 0.025  # at which its weights of the losses learn, as theirs do
 LEAST_WEIGHT = 1e-3  # of a loss; theirs may fall below zero, which would turn a task round
 

@@ -9,6 +9,7 @@ from smtn_keras import networks
 from smtn_keras.config import Config, NetworkConfig
 from smtn_keras.networks.cascade import AroundPoints
 from smtn_keras.networks.cross_stitch import CrossStitch
+from smtn_keras.networks.normalisation import BatchNormalization
 from smtn_keras.networks.separation import Apart
 from smtn_keras.networks.soft_sharing import distance, trace_norm
 from smtn_keras.networks.tcdcn import Gate
@@ -279,6 +280,15 @@ def test_frozen_blocks_of_an_application_keep_their_statistics():
     for old, new in zip(before, block.weights, strict=True):
         np.testing.assert_array_equal(old, new)
     assert not block.trainable_weights
+
+
+@pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 0.35), ("resnet50", 1)])
+def test_blocks_of_an_application_normalise_as_the_other_stacks(backbone, width):
+    model = build("hard_sharing", backbone=backbone, width=width)
+    inner = [layer for number in range(1, 5) for layer in model.get_layer(f"shared_block{number}").layers]
+    normalising = [layer for layer in inner if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(normalising) > 20 and all(isinstance(layer, BatchNormalization) for layer in normalising)
+    assert {layer.momentum for layer in normalising} == {0.99}  # with MobileNetV2's own 0.999 a short training ends at chance
 
 
 @pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 0.35), ("shallow", 0.1)])
