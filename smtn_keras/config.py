@@ -106,7 +106,7 @@ class NetworkConfig:
     ] = None
     """Which system; by itself hard_sharing in stage 1, separation in stages 2 and 3. The last four say attributes only."""
     backbone: Literal["vgg16", "resnet50", "mobilenet_v2", "shallow"] = "vgg16"
-    """What the stacks are made of: the paper's VGG16; ResNet50; MobileNetV2 of that --width; shallow: the four convs of TCDCN."""
+    """What the stacks are made of: the paper's VGG16; ResNet50; MobileNetV2 of that --width, 0.35 at least; shallow: the four convs of TCDCN."""
     activation: Literal["relu", "crelu"] = "relu"
     """crelu: half the filters, and ReLU of each map and of its negative (VGG16's stacks)."""
     sharing: Literal["l2", "trace"] = "l2"
@@ -150,6 +150,8 @@ class NetworkConfig:
             raise UserError(f"--backbone {self.backbone}: expected --image-size 32 or more, got {self.image_size}; use 64")
         if self.activation == "crelu" and self.backbone not in ("vgg16", "shallow"):
             raise UserError(f"--activation crelu: expected --backbone vgg16 beside it, got {self.backbone}; leave one of the two out")
+        if self.backbone == "mobilenet_v2" and self.width < 0.35:
+            raise UserError(f"--backbone mobilenet_v2: expected --width 0.35 or more, got {self.width}; add --width 0.35")
         if self.weights and self.init != "imagenet":
             raise UserError(
                 f"--weights: expected --init imagenet beside it, got {f'--init {self.init}' if self.init else 'none'}; add --init imagenet"

@@ -28,8 +28,8 @@ def stack_maps(run: Run, pictures, layer: str | None = None) -> dict[str, np.nda
     layers = {found.name: found for found in run.model.layers}
     outputs = {}
     for stack in ("shared", *(task.name for task in run.tasks)):
-        # of backbones other than VGG16 a block is one layer; behind a branch point a task's stack has only the later ones
-        found = layers.get(f"{stack}_{layer}_relu") or layers.get(f"{stack}_{layer}")
+        # a block of keras.applications has one map; behind a branch point a task's stack has only the later ones
+        found = layers.get(f"{stack}_{layer}_relu") or layers.get(f"{stack}_{layer}_map")
         if found:
             outputs[stack] = found.output
     if not outputs:

@@ -16,7 +16,7 @@ NOISE = np.random.default_rng(0).normal(size=(2, 5, 5, 4)).astype("float32")
 def run_of(stage=2, **network):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
-    config = Config(stage=stage, network=NetworkConfig(image_size=32, width=0.05, **network))
+    config = Config(stage=stage, network=NetworkConfig(**({"image_size": 32, "width": 0.05} | network)))
     return runs.Run("a run", config, TASKS, networks.build(config, TASKS))
 
 
@@ -30,6 +30,16 @@ def test_maps_are_those_after_the_relu_and_before_the_fusion():
     relu = keras.Model(run.model.input, run.model.get_layer("landmarks_conv2_1_relu").output)
     np.testing.assert_allclose(maps["landmarks"], relu(picture[None].astype("float32")), atol=1e-5)
     assert maps["landmarks"].min() == 0
+
+
+def test_maps_of_a_backbone_of_keras_applications_are_those_of_its_blocks():
+    run = run_of(backbone="mobilenet_v2", width=0.35)
+    run.model.get_layer("landmarks_block1").set_weights([w + 0.1 for w in run.model.get_layer("landmarks_block1").get_weights()])
+    picture = np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    maps = features.stack_maps(run, [picture])
+    pixels = keras.Model(run.model.input, run.model.get_layer("landmarks_pixels").output)(picture[None].astype("float32"))
+    np.testing.assert_allclose(maps["landmarks"], run.model.get_layer("landmarks_block1")(pixels), atol=1e-5)
+    assert not np.allclose(maps["landmarks"], maps["attributes"])
 
 
 def test_behind_a_branch_point_only_the_shared_stack_has_early_maps():

@@ -38,7 +38,7 @@ def blocks(stack: str, config: NetworkConfig, trainable: bool = True) -> list:
 
 
 def _block(x, after=None, *, model: keras.Model, name: str):
-    x = model(x)
+    x = layers.Identity(name=f"{model.name}_map")(model(x))  # a tensor of the whole network: the model's own output is not
     x = after(x, name) if after else x
     return {name: x}, x
 
