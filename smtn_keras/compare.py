@@ -45,10 +45,7 @@ SYSTEMS = {
     "hard_sharing_pcgrad": ("--network hard_sharing --balance pcgrad",),
     "mobilenet_v2": ("--network hard_sharing --backbone mobilenet_v2 --width 0.5", "--fusion channelwise"),
     # at the presets' rate the attributes' stack diverges in stage 2
-    "resnet50": (
-        "--network hard_sharing --backbone resnet50 --width 1 --learning-rate 5e-4",
-        "--fusion channelwise --learning-rate 5e-4",
-    ),
+    "resnet50": ("--network hard_sharing --backbone resnet50 --width 1", "--fusion channelwise --learning-rate 5e-4"),
     "facetracer": ("--network facetracer",),
     "panda_w": ("--network panda_w",),
     "panda_l": ("--network panda_l",),
