@@ -199,7 +199,7 @@ def test_a_run_that_was_not_measured_is_named_with_the_command(make):
         (3, {}, "SMTN channelwise, from stage 1, then end to end (stage 3)"),
         (1, {"kind": "separation", "branch": "conv1_2"}, "SMTN channelwise, from scratch, branch conv1_2, end to end"),
         (1, {"kind": "soft_sharing", "sharing": "trace"}, "soft sharing (trace)"),
-        (1, {"kind": "nddr", "backbone": "mobilenet_v2"}, "NDDR-CNN, MobileNetV2"),
+        (1, {"kind": "nddr", "backbone": "mobilenet_v2", "width": 0.5}, "NDDR-CNN, MobileNetV2"),
         (1, {"kind": "lnets_anet"}, "LNets+ANet"),
         (1, {"kind": "newcomer"}, "newcomer"),
     ],
