@@ -59,8 +59,9 @@ def write_page(folders: tuple[str, ...], out: Path, split: str = "test", data_di
         *(block for data in data_sets for block in _section(data, rows, out, split, data_dir)),
         "## Data",
         *filter(None, licences),
-        "Figures 4 and 6 show pictures of the data sets, so these licences hold for this folder too.",
     ]
+    if any(out.glob("figure*.png")):
+        blocks.append("Figures 4 and 6 show pictures of the data sets, so these licences hold for this folder too.")
     text = "\n\n".join(blocks) + "\n"
     runs.write(out / "report.html", to_html(text))
     runs.write(page, text)
