@@ -109,6 +109,10 @@ class NetworkConfig:
     """What the stacks are made of: the paper's VGG16; ResNet50; MobileNetV2 of that --width, 0.35 at least; shallow: the four convs of TCDCN."""
     activation: Literal["relu", "crelu"] = "relu"
     """crelu: half the filters, and ReLU of each map and of its negative (VGG16's stacks)."""
+    conv: Literal["full", "separable"] = "full"
+    """separable: each 3x3 conv but the first as a depthwise one and a 1x1 (VGG16's stacks)."""
+    task_width: float | None = None
+    """The width of SMTN's task stacks; by itself that of the shared one."""
     sharing: Literal["l2", "trace"] = "l2"
     """--network soft_sharing: by the distance of the stacks' weights, or by their trace norm."""
     sharing_weight: float = 1e-3
@@ -135,14 +139,16 @@ class NetworkConfig:
                 f"--image-size: expected a multiple of 16, got {self.image_size}; try {max(16, round(self.image_size / 16) * 16)}"
             )
         _check_range("--width", self.width, 0.03, 4)
+        _check_range("--task-width", self.width if self.task_width is None else self.task_width, 0.03, 4)
         _check_range("--dropout", self.dropout, 0, 0.95)
         if self.init == "imagenet" and self.width != 1 and self.backbone == "vgg16":
             raise UserError(
                 f"--init imagenet: expected --width 1 (VGG16's own filters), got --width {self.width}; use --width 1 or another --init"
             )
-        if self.init == "imagenet" and (self.backbone == "shallow" or self.activation == "crelu"):
+        if self.init == "imagenet" and (self.backbone == "shallow" or self.activation == "crelu" or self.conv == "separable"):
             raise UserError(
-                "--init imagenet: expected a network that was trained on ImageNet, got --backbone shallow or --activation crelu; use --init scratch"
+                "--init imagenet: expected a network that was trained on ImageNet, got --backbone shallow, --activation crelu or --conv separable; "
+                "use --init scratch"
             )
         if self.backbone == "resnet50" and self.width != 1:
             raise UserError(f"--backbone resnet50: expected --width 1, the only one it has, got --width {self.width}; add --width 1")
@@ -152,6 +158,8 @@ class NetworkConfig:
             raise UserError(f"--activation crelu: expected --backbone vgg16 beside it, got {self.backbone}; leave one of the two out")
         if self.backbone == "mobilenet_v2" and self.width < 0.35:
             raise UserError(f"--backbone mobilenet_v2: expected --width 0.35 or more, got {self.width}; add --width 0.35")
+        if self.conv == "separable" and self.backbone != "vgg16":
+            raise UserError(f"--conv separable: expected --backbone vgg16 beside it, got {self.backbone}; leave one of the two out")
         if self.weights and self.init != "imagenet":
             raise UserError(
                 f"--weights: expected --init imagenet beside it, got {f'--init {self.init}' if self.init else 'none'}; add --init imagenet"
@@ -198,6 +206,10 @@ class TrainingConfig:
     balance: Literal["fixed", "uncertainty", "gradnorm", "pcgrad"] = "fixed"
     """fixed: the two weights above; uncertainty: each task's loss by its own size, as homoscedastic uncertainty would; gradnorm: weights
     learned so that all tasks learn at a similar rate; pcgrad: gradients freed of what goes against the other task's."""
+    teacher: str | None = None
+    """A run of the same data whose answers are learnt beside the truth (distillation)."""
+    teacher_weight: float = 1.0
+    """Factor of the distance to its answers."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the conv layers; auto: bfloat16 where the processor has it. Weights and heads stay float32."""
     seed: int = 0
@@ -213,6 +225,7 @@ class TrainingConfig:
             ("weight_decay", 1e9),
             ("landmarks_weight", 1e9),
             ("attributes_weight", 1e9),
+            ("teacher_weight", 1e9),
             ("ema", 0.99999),
             ("label_smoothing", 0.9),
         ):
@@ -309,11 +322,20 @@ class Config:
                 f"--balance {balance}: expected a network in whose shared stack the tasks' gradients meet, got --network {kind} in stage {self.stage}; "
                 "use --balance fixed"
             )
+        if self.training.teacher and balance in ("gradnorm", "pcgrad"):
+            raise UserError(
+                f"--teacher: expected --balance fixed or uncertainty beside it, got {balance}, which knows the tasks' own losses only; "
+                "leave one of the two out"
+            )
         if network.gradient_balance and (kind not in ("hard_sharing", "tcdcn") or self.stage > 1):
             raise UserError(
                 f"--gradient-balance: expected --network hard_sharing in stage 1, where the tasks' gradients meet in the shared stack, got --network {kind} "
                 f"in stage {self.stage}; leave it out"
             )
+        if network.task_width and kind != "separation":
+            raise UserError(f"--task-width: expected --network separation beside it, got {kind}; leave it out")
+        if network.task_width and network.init == "stage1" and self.stage == 2:
+            raise UserError("--task-width: expected --init scratch beside it, as a shared stack of another width cannot be copied; add one")
         if network.apart and (kind != "separation" or self.stage == 2):
             raise UserError(
                 f"--apart: expected --network separation in stage 1 or 3, where both kinds of stacks train, got --network {kind} in stage {self.stage}; "
@@ -341,7 +363,7 @@ class Config:
         """A copy with what depends on the stage written out, so that the record of a run says what was built."""
         network = self.network
         branch = network.branch or next(iter(self._branches()), None)
-        fits = self.stage > 1 and not (self.kind == "separation" and network.fusion == "concat")
+        fits = self.stage > 1 and not (self.kind == "separation" and (network.fusion == "concat" or network.task_width))
         init = network.init or ("stage1" if fits else "scratch")
         return self.with_(network={"kind": self.kind, "branch": branch, "init": init})
 

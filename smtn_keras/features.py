@@ -99,11 +99,13 @@ def fusion_shares(run: Run) -> dict[str, dict[str, float]]:
     shares = {task.name: {} for task in run.tasks}
     for task in shares:
         for name, following in zip(names, (*names[1:], None), strict=True):
-            fusion = layers.get(f"{task}_fuse{name.removeprefix('conv')}")
+            number = name.removeprefix("conv")
+            fusion = layers.get(f"{task}_fuse{number}")
             if fusion is None:
                 continue
             reader = fusion if fusion.weights else layers.get(f"{task}_{following}")
             if reader is not None:  # behind the last concatenation come the heads
                 kernel = np.abs(reader.get_weights()[0]).sum((0, 1, 3))  # by input channel, the task's own first
-                shares[task][name] = float(kernel[: len(kernel) // 2].sum() / kernel.sum())
+                own = layers.get(f"{task}_concat{number}", fusion).input[0].shape[-1]
+                shares[task][name] = float(kernel[:own].sum() / kernel.sum())
     return shares

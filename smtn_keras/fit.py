@@ -134,7 +134,7 @@ def _compiled(config: Config, sets, steps: int):
     from .metrics import task_metrics
 
     tasks = sets[0].tasks
-    model = _balanced(networks.build(config, tasks), config)
+    model = _with_own_step(networks.build(config, tasks), config, tasks)
     targets = [data.targets("train") for data in sets]
     targets = {key: np.concatenate([part[key] for part in targets]) for key in targets[0]}
     width, height = targets["size"].T
@@ -151,10 +151,13 @@ def _compiled(config: Config, sets, steps: int):
     return model
 
 
-def _balanced(model, config: Config):
-    """The network, with a training step that weighs the tasks' gradients where asked for."""
+def _with_own_step(model, config: Config, tasks):
+    """The network, with a training step that weighs the tasks' gradients or asks a teacher where asked for."""
+    from .distillation import taught
     from .task_gradients import GradNorm, PCGrad
 
+    if config.training.teacher:
+        return taught(model, config, tasks)
     step = {"gradnorm": GradNorm, "pcgrad": PCGrad}.get(config.training.balance)
     return step(model.input, model.output, name=model.name) if step else model
 
@@ -182,10 +185,7 @@ def _load_before(config: Config, sets):
             raise UserError(
                 f"{folder}: expected {wanted} with {flag} {ours}, got {flag} {other}; leave {flag} out to take the run's, or name another --from"
             )
-    policy = keras.config.dtype_policy()
-    model = runs.load(folder).model
-    keras.config.set_dtype_policy(policy)
-    return model
+    return runs.load(folder, dtype=keras.config.dtype_policy()).model
 
 
 def _optimizer(config: Config, steps: int):

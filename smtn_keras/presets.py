@@ -12,7 +12,7 @@ from .errors import UserError
 PRESETS = ("paper", "best", "small", "demo")
 STAGES = (1, 2, 3)
 # what stage 2 takes from its stage-1 run
-BACKBONE = ("image_size", "backbone", "width", "activation", "batch_norm", "head", "uncertainty", "attribute_output")
+BACKBONE = ("image_size", "backbone", "width", "activation", "conv", "batch_norm", "head", "uncertainty", "attribute_output")
 
 
 def preset(name: str, stage: int) -> Config:

@@ -28,7 +28,7 @@ class Run:
     """A trained run, read back.
 
     Attributes:
-        model: `keras.Model` in float32 with the best weights of the run's validation part.
+        model: `keras.Model` with the best weights of the run's validation part.
     """
 
     folder: Path
@@ -154,8 +154,8 @@ def finished(folder: Path, config: Config) -> bool:
     return bool(rows) and rows[-1]["epoch"] >= config.training.epochs
 
 
-def load(folder: str | Path, weights: str = "best.keras") -> Run:
-    """Reads a run and builds its network in float32.
+def load(folder: str | Path, weights: str = "best.keras", dtype="float32") -> Run:
+    """Reads a run and builds its network, whose dtype policy becomes the global one.
 
     Raises:
         UserError: if the folder is no run, has no weights yet, or its weights do not fit.
@@ -170,7 +170,7 @@ def load(folder: str | Path, weights: str = "best.keras") -> Run:
         raise UserError(
             f"{folder}: expected a run of a network, got --network {config.kind}, which can be evaluated only; name another run"
         )
-    keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy(dtype)
     model = networks.build(config, tasks)
     load_weights(model, folder / weights)
     return Run(folder, config, tasks, model)

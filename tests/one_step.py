@@ -9,7 +9,7 @@ import numpy as np
 
 from smtn_keras import backend, networks, runs
 from smtn_keras.config import Config, NetworkConfig, TrainingConfig
-from smtn_keras.fit import _balanced
+from smtn_keras.fit import _with_own_step
 from smtn_keras.losses import task_losses
 from smtn_keras.tasks import Attributes, Label, Landmarks
 
@@ -26,6 +26,7 @@ VARIANTS = {
     "separation": (2, {"kind": "separation"}, {}),
     "separation, concat": (2, {"kind": "separation", "fusion": "concat"}, {}),
     "separation, crelu": (2, {"kind": "separation", "activation": "crelu"}, {}),
+    "separation, separable": (2, {"kind": "separation", "conv": "separable", "fuse_at": "block", "width": 0.1, "task_width": 0.05}, {}),
     "separation end to end, apart": (1, {"kind": "separation", "apart": 0.1}, {}),
     "separation, mobilenet_v2": (2, {"kind": "separation", "backbone": "mobilenet_v2", "width": 0.35}, {}),
     "soft_sharing, l2": (1, {"kind": "soft_sharing", "sharing": "l2"}, {}),
@@ -59,7 +60,7 @@ def check(name: str, folder: Path):
     )
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
-    model = _balanced(networks.build(config, TASKS), config)
+    model = _with_own_step(networks.build(config, TASKS), config, TASKS)
     losses, weights = task_losses(TASKS, config)
     # on JAX the other way takes longer still
     model.compile(optimizer=keras.optimizers.SGD(0.01), loss=losses, loss_weights=weights, jit_compile=keras.backend.backend() == "jax")

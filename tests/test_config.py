@@ -42,6 +42,8 @@ FLAGS = {
         "kind": (["--network", "mtan"], "mtan"),
         "backbone": (["--backbone", "shallow"], "shallow"),
         "activation": (["--activation", "crelu"], "crelu"),
+        "conv": (["--conv", "separable"], "separable"),
+        "task_width": (["--network", "separation", "--task-width", "0.125"], 0.125),
         "sharing": (["--sharing", "trace"], "trace"),
         "sharing_weight": (["--sharing-weight", "0.5"], 0.5),
         "apart": (["--network", "separation", "--apart", "0.2"], 0.2),
@@ -70,6 +72,8 @@ FLAGS = {
         "label_smoothing": (["--label-smoothing", "0.1"], 0.1),
         "label_weighting": (["--label-weighting", "frequency"], "frequency"),
         "balance": (["--no-uncertainty", "--balance", "uncertainty"], "uncertainty"),
+        "teacher": (["--teacher", "runs/large"], "runs/large"),
+        "teacher_weight": (["--teacher-weight", "0.5"], 0.5),
         "dtype": (["--dtype", "bfloat16"], "bfloat16"),
         "seed": (["--seed", "9"], 9),
     },
@@ -173,7 +177,7 @@ def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
     assert parse(["--stage", "2"], "fit", "", before=tmp_path).preset == "demo"
     assert parse(["--stage", "2", "--preset", "small"], "fit", "", before=tmp_path).preset == "small"
     ours = parse(["--stage", "2"], "fit", "", before=tmp_path).network
-    assert [getattr(ours, field) for field in BACKBONE] == [48, "vgg16", 0.1, "relu", False, "pooled", False, "logits"]
+    assert [getattr(ours, field) for field in BACKBONE] == [48, "vgg16", 0.1, "relu", "full", False, "pooled", False, "logits"]
     assert ours.fuse_at == "conv"
     assert parse(["--stage", "2", "--width", "0.5"], "fit", "", before=tmp_path).network.width == 0.5
 
@@ -261,6 +265,10 @@ REFUSED = [
     ("--backbone mobilenet_v2", "--backbone mobilenet_v2: expected --width 0.35 or more, got 0.25; add --width 0.35"),
     ("--backbone mobilenet_v2 --image-size 16", "--backbone mobilenet_v2: expected --image-size 32 or more, got 16"),
     ("--backbone mobilenet_v2 --activation crelu", "--activation crelu: expected --backbone vgg16 beside it, got mobilenet_v2"),
+    ("--backbone shallow --conv separable", "--conv separable: expected --backbone vgg16 beside it, got shallow"),
+    ("--task-width 0.1", "--task-width: expected --network separation beside it, got hard_sharing; leave it out"),
+    ("--stage 2 --from a --task-width 0.1 --init stage1", "--task-width: expected --init scratch beside it"),
+    ("--teacher a --balance pcgrad", "--teacher: expected --balance fixed or uncertainty beside it, got pcgrad"),
     ("--backbone shallow --init imagenet", "--init imagenet: expected a network that was trained on ImageNet"),
     ("--init stage1", "--init stage1: expected scratch or imagenet in stage 1"),
     ("--from runs/x", "--from runs/x: expected --stage 2 or 3 beside it"),

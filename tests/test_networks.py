@@ -205,12 +205,10 @@ def test_heads_stay_float32_under_mixed_bfloat16(head):
 # -- starts -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (4, 4)])
-def test_nddr_starts_at_9_10_of_the_own_and_1_10_of_the_shared_map(shape):
-    channels = shape[1]
-    kernel = np.asarray(NddrInitializer()((1, 1, 2 * channels, channels), "float32"))[0, 0]
-    own, shared = np.eye(channels) * 0.9, np.eye(channels) * 0.1
-    np.testing.assert_allclose(kernel, np.concatenate([own, shared]), rtol=1e-6)
+@pytest.mark.parametrize(("own", "shared"), [(2, 2), (4, 4), (2, 3)])
+def test_nddr_starts_at_9_10_of_the_own_and_1_10_of_the_shared_map(own, shared):
+    kernel = np.asarray(NddrInitializer()((1, 1, own + shared, own), "float32"))[0, 0]
+    np.testing.assert_allclose(kernel, np.concatenate([np.eye(own) * 0.9, np.eye(shared, own) * 0.1]), rtol=1e-6)
 
 
 def test_fusions_start_as_configured():

@@ -1,5 +1,7 @@
 """Separation Multi-task Networks: stage 2 of the paper (Figures 2, 3 and 5)."""
 
+import dataclasses
+
 import keras
 from keras import layers, ops
 
@@ -23,6 +25,7 @@ def build(config: NetworkConfig, tasks: tuple[Task, ...], frozen: bool = True) -
     stack = backbone.blocks("shared", config, trainable=not frozen)
     before = backbone.run(stack[:branch], pixels)
     shared = before | backbone.run(stack[branch:], before["end"])
+    own_width = dataclasses.replace(config, width=config.task_width or config.width)
     outputs = {}
     for task in tasks:
 
@@ -30,7 +33,7 @@ def build(config: NetworkConfig, tasks: tuple[Task, ...], frozen: bool = True) -
             fuses = config.fuse_at == "conv" or name in backbone.last_maps(config)
             return _fuse(own, shared[name], stack, name, config) if fuses else own
 
-        maps = backbone.run(backbone.blocks(task.name, config)[branch:], before["end"], fused)
+        maps = backbone.run(backbone.blocks(task.name, own_width)[branch:], before["end"], fused)
         outputs[task.name] = head(task, shared | maps, config)
     return keras.Model(image, outputs, name="separation")
 

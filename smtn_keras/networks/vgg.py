@@ -33,8 +33,16 @@ def _block(x, after=None, *, stack: str, number: int, config: NetworkConfig, tra
 
 
 def conv_relu(x, name: str, channels: int, config: NetworkConfig, trainable: bool, side: int = 3):
-    """A conv, batch normalisation if configured, and its ReLU; of as many channels with CReLU, which needs half the filters."""
+    """A conv, batch normalisation if configured, and its ReLU; of as many channels with CReLU, which needs half the filters.
+
+    A separable one is a depthwise conv and a 1x1 (MobileNets, Howard et al., 2017), here without a ReLU between them.
+    """
     crelu = config.activation == "crelu"
+    if config.conv == "separable" and not name.endswith("conv1_1"):  # of three colours there is little to separate
+        x = layers.DepthwiseConv2D(
+            side, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depthwise", trainable=trainable
+        )(x)
+        side = 1
     x = layers.Conv2D(
         max(1, channels // 2 if crelu else channels),
         side,

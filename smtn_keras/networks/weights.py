@@ -30,8 +30,9 @@ class NddrInitializer(keras.initializers.Initializer):
         self.own, self.shared = own, shared
 
     def __call__(self, shape, dtype=None):
-        identity = np.eye(shape[3])
-        return keras.ops.convert_to_tensor(np.concatenate([self.own * identity, self.shared * identity])[None, None], dtype=dtype)
+        own = shape[3]
+        kernel = np.concatenate([self.own * np.eye(own), self.shared * np.eye(shape[2] - own, own)])
+        return keras.ops.convert_to_tensor(kernel[None, None], dtype=dtype)
 
     def get_config(self):
         return {"own": self.own, "shared": self.shared}
