@@ -104,6 +104,29 @@ def draw_curves(curves, until: float, file: Path) -> Path:
     return _save(figure, file)
 
 
+def draw_front(candidates, file: Path) -> Path:
+    """Scores against milliseconds, a line along the front, numbers as in the table.
+
+    Args:
+        candidates: `pareto.Candidate`s, fastest first.
+        file: the image to write.
+    """
+    plt = _pyplot()
+    from matplotlib.ticker import ScalarFormatter
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    first = [candidate for candidate in candidates if candidate.first]
+    axis.step([c.milliseconds for c in first], [c.score for c in first], where="post", color="0.6", linewidth=1, zorder=0)
+    for number, candidate in enumerate(candidates, 1):
+        colour = "C0" if candidate.first else "0.6"
+        axis.scatter(candidate.milliseconds, candidate.score, color=colour)
+        axis.annotate(str(number), (candidate.milliseconds, candidate.score), (4, 4), textcoords="offset points", color=colour)
+    axis.set(xscale="log", xlabel="milliseconds a face, one thread", ylabel="mean of success and accuracy, percent")
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_minor_formatter(ScalarFormatter())
+    return _save(figure, file)
+
+
 @dataclasses.dataclass(frozen=True)
 class Panel:
     """One plot of `draw_lines`.

@@ -11,6 +11,7 @@ from . import runs
 from .errors import UserError, clean_exit
 
 PICTURES = (".png", ".svg", ".pdf", ".jpg")
+FIGURES = {"curve": "learning_curve.png", "pareto": "pareto.png"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,15 +20,15 @@ class ReportConfig:
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
     """Run folders that `smtn_keras.evaluate` has measured."""
-    show: Literal["results", "ablation", "analysis", "curve"] = "results"
+    show: Literal["results", "ablation", "analysis", "curve", "pareto"] = "results"
     """results: each run beside the floors; ablation: what each change to the first run does; analysis: where one run fails; curve:
-    what more training pictures bring, from runs that differ in --samples."""
+    what more training pictures bring, from runs that differ in --samples; pareto: accuracy against the time of a face on a device."""
     split: str | None = None
-    """The part they were measured on, and how: test, test+flip; by itself test, for an ablation or a curve validation."""
+    """The part they were measured on, and how: test, test+flip; by itself test, for an ablation, a curve or a front validation."""
     into: str | None = None
     """A Markdown file whose lines between '<!-- NAME: begin -->' and '<!-- NAME: end -->' are replaced; NAME is what --show says."""
     figure: str | None = None
-    """Where to draw the curve; by itself learning_curve.png beside the file of --into, if there is one."""
+    """Where to draw the curve or the front; by itself learning_curve.png or pareto.png beside the file of --into, if there is one."""
     out: str | None = None
     """A folder to write the whole comparison to, new or of an earlier report: report.html, report.md, the paper's Tables 2 to 4 as CSV
     with its own figures as rows, its Figures 4 and 6, curves and bars."""
@@ -39,8 +40,8 @@ class ReportConfig:
             raise UserError("RUN...: expected at least one run folder, got none; name one")
         if self.show == "analysis" and len(self.runs) != 1:
             raise UserError(f"--show analysis: expected one run, got {len(self.runs)}; name one")
-        if self.figure and self.show != "curve":
-            raise UserError(f"--figure: expected --show curve beside it, got --show {self.show}; leave one out")
+        if self.figure and self.show not in FIGURES:
+            raise UserError(f"--figure: expected --show {' or '.join(FIGURES)} beside it, got --show {self.show}; leave one out")
         if self.out and (self.show != "results" or self.into):
             raise UserError("--out: expected neither --show nor --into beside it, as the folder holds all; leave one out")
         if self.data_dir and not self.out:
@@ -65,29 +66,37 @@ def main(argv: list[str] | None = None):
 
 
 def report(settings: ReportConfig) -> str:
-    """The Markdown that is asked for; draws the curve, if there is a place for it."""
+    """The Markdown that is asked for; draws its figure, if it has one and there is a place for it."""
     from . import tables
     from .ablation import ablation
     from .analysis import analysis
 
-    split = settings.split or ("validation" if settings.show in ("ablation", "curve") else "test")
-    if settings.show == "curve":
-        return _curve(settings, split)
+    split = settings.split or ("test" if settings.show in ("results", "analysis") else "validation")
     if settings.show == "analysis":
         return analysis(settings.runs[0], split)
+    if settings.show in FIGURES:
+        return _with_figure(settings, split)
     return (ablation if settings.show == "ablation" else tables.results)(settings.runs, split)
 
 
-def _curve(settings: ReportConfig, split: str) -> str:
-    from .curve import CELEBA_TRAIN, learning_curve
-    from .plots import draw_curves
+def _with_figure(settings: ReportConfig, split: str) -> str:
+    from . import plots
 
-    text, curves = learning_curve(settings.runs, split)
     page = Path(settings.into).parent if settings.into else Path()
-    figure = Path(settings.figure) if settings.figure else page / "learning_curve.png"
-    if curves and (settings.figure or settings.into):
-        draw_curves(curves, CELEBA_TRAIN, figure)
-        text += f"\n\n![Error against the number of training pictures]({Path(os.path.relpath(figure, page)).as_posix()})"
+    figure = Path(settings.figure) if settings.figure else page / FIGURES[settings.show]
+    if settings.show == "curve":
+        from .curve import CELEBA_TRAIN, learning_curve
+
+        text, shown = learning_curve(settings.runs, split)
+        draw, says = (lambda: plots.draw_curves(shown, CELEBA_TRAIN, figure)), "Error against the number of training pictures"
+    else:
+        from .pareto import pareto
+
+        text, shown = pareto(settings.runs, split)
+        draw, says = (lambda: plots.draw_front(shown, figure)), "Accuracy against the time of a face"
+    if shown and (settings.figure or settings.into):
+        draw()
+        text += f"\n\n![{says}]({Path(os.path.relpath(figure, page)).as_posix()})"
     return text
 
 
