@@ -9,7 +9,7 @@ import tyro
 from .config import Config, DataConfig, NetworkConfig, TrainingConfig, read_config
 from .errors import UserError
 
-PRESETS = ("paper", "best", "small", "demo")
+PRESETS = ("paper", "best", "small", "demo", "mobile", "mobile_tiny")
 STAGES = (1, 2, 3)
 # what stage 2 takes from its stage-1 run
 BACKBONE = ("image_size", "backbone", "width", "activation", "conv", "batch_norm", "head", "uncertainty", "attribute_output")
@@ -51,6 +51,14 @@ def preset(name: str, stage: int) -> Config:
                 attributes_weight=3,
             ),
         )
+    if name in ("mobile", "mobile_tiny"):  # best's training of networks that docs/mobile.md compares, all stacks at once
+        if stage > 1:
+            raise UserError(
+                f"--preset {name}: expected --stage 1, in which all its stacks train at once, got --stage {stage}; leave one out"
+            )
+        size = {"image_size": 96, "task_width": 0.125} if name == "mobile" else {"image_size": 64, "width": 0.125}
+        network = NetworkConfig(kind="separation", branch="conv1_2", fuse_at="block", uncertainty=True, **size)
+        return dataclasses.replace(preset("best", stage), preset=name, network=network)
     network = NetworkConfig(image_size=64, width=0.25)
     if name == "small":
         network = dataclasses.replace(network, uncertainty=True)

@@ -11,7 +11,7 @@ from smtn_keras.compare import SYSTEMS, CompareConfig
 from smtn_keras.config import BEFORE, Config, NetworkConfig, TrainingConfig, read_config
 from smtn_keras.errors import UserError
 from smtn_keras.peers import PEERS
-from smtn_keras.presets import PRESETS, parse
+from smtn_keras.presets import parse
 from smtn_keras.tables import number
 
 
@@ -46,7 +46,7 @@ def test_every_network_is_among_the_systems():
     assert "separation" in named  # end to end
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", get_args(get_type_hints(CompareConfig)["preset"]))
 def test_every_stage_of_every_system_is_a_configuration(preset):
     wanted = CompareConfig(preset=preset, epochs=6)
     for system, stages in SYSTEMS.items():
