@@ -28,6 +28,7 @@ REQUIRES = [
 ]
 DETECT = ["mtcnn>=1.0", "tensorflow>=2.21"]  # a face detector that ships its weights
 JAX = ["jax>=0.10.2"]
+QUANTISE = ["litert-quantizer>=0.11"]  # asks for one version of ai-edge-litert, so it is not for everyone
 PEERS = ["scikit-learn>=1.9", "scikit-image>=0.26"]  # the SVMs and hand-made features of smtn_keras.peers
 KERNEL = ["ipykernel>=7.4"]
 NOTEBOOKS = [*KERNEL, "jupyterlab>=4.6", "nbconvert>=7.17"]  # to open and to run them
@@ -35,9 +36,21 @@ EXTRAS = {
     "detect": DETECT,
     "jax": JAX,
     "peers": PEERS,
+    "quantise": QUANTISE,
     "notebooks": NOTEBOOKS,
     # scikit-image has a public-domain photo, too
-    "test": [*DETECT, *JAX, *PEERS, *KERNEL, "nbclient>=0.11", "nbformat>=5.11", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
+    "test": [
+        *DETECT,
+        *JAX,
+        *PEERS,
+        *QUANTISE,
+        *KERNEL,
+        "nbclient>=0.11",
+        "nbformat>=5.11",
+        "pytest>=9.2",
+        "pytest-xdist>=3.8",
+        "ruff>=0.17",
+    ],
 }
 
 setup(

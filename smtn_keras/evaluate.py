@@ -1,7 +1,9 @@
-"""Measures a run on a part of a data set: `python -m smtn_keras.evaluate --run RUN --split test`."""
+"""Measures a run, or an exported file, on a part of a data set: `python -m smtn_keras.evaluate --run RUN --split test`."""
 
 import dataclasses
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,21 +11,23 @@ import numpy as np
 import tyro
 
 from . import backend
-from .config import read_config
+from .config import DataConfig, read_config
 from .errors import UserError, clean_exit
-from .tasks import Attributes
+from .tasks import Attributes, Task
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
     """What to measure."""
 
-    run: str
+    run: str | None = None
     """The run's folder."""
+    model: str | None = None
+    """In the place of a run: an exported folder or its .tflite file; the numbers are read from the file and written into its card."""
     data: str | None = None
     """The data set; by itself all that the run was trained on. Its points and labels are matched with the run's by name."""
     data_dir: str | None = None
-    """The folder into which `smtn_keras.prepare` wrote it; by itself the run's."""
+    """The folder into which `smtn_keras.prepare` wrote it; by itself the run's, for an exported file data."""
     split: Literal["train", "validation", "test"] = "validation"
     """The part. Choose settings by validation; look at test once."""
     flip: bool = False
@@ -36,6 +40,10 @@ class EvaluateConfig:
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"--batch-size: expected a positive number, got {self.batch_size}")
+        if (self.run is None) == (self.model is None):
+            raise UserError(f"expected either --run or --model, got {'neither' if self.run is None else 'both'}; name one")
+        if self.model and self.flip:
+            raise UserError("--flip: expected a run, got --model; an exported file answers for the mirror image too, or does not")
 
 
 def main(argv: list[str] | None = None):
@@ -45,66 +53,135 @@ def main(argv: list[str] | None = None):
         evaluate(settings)
 
 
+Says = Callable[[object, str], dict[str, np.ndarray]]  # from a data set and a split to arrays by task name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """What is measured: a run or an exported file."""
+
+    tasks: tuple[Task, ...]
+    data: str
+    data_dir: str
+    says: Says
+    keep: Callable[[str, dict], None]  # writes one evaluation
+    file: Path  # to which it is written
+
+
 def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
-    """Measures a run, prints a table for each data set and writes `metrics.json`.
+    """Measures a run, or an exported file, prints a table for each data set and writes `metrics.json`, or the file's card.
 
     Returns:
-        As written: by `data/split` (with `+flip` and `+thresholds` behind it where asked for), for each task
-        of which the data set has anything its `metrics` and its `floor`.
+        By `data/split` (with `+flip` and `+thresholds` behind it where asked for) what `measure` returns.
     """
     backend.start()
-    from . import runs
     from .data.prepared import open_prepared
-    from .metrics import best_thresholds, floor_metrics
-    from .tasks import Landmarks
 
-    config, tasks = read_config(Path(settings.run)), runs.read_tasks(Path(settings.run))
-    says = _answering(settings, config)
+    subject = _run(settings) if settings.run else _exported(settings)
     results = {}
-    for name in (settings.data,) if settings.data else config.data.names:
-        data = open_prepared(name, settings.data_dir or config.data.data_dir).described_by(tasks)
-        train, truth = data.targets("train"), data.targets(settings.split)
-        outputs = _finite(says(data, settings.split), settings.run)
-        if settings.thresholds:
-            validation = data.targets("validation")
-            tuned_on = says(data, "validation")
-        result = {}
-        for task in (task for task in tasks if task.name in outputs):
-            thresholds = 0.5
-            if settings.thresholds and isinstance(task, Attributes):
-                thresholds = best_thresholds(tuned_on[task.name], validation[task.name], task)
-            metrics = task_metrics(task, outputs[task.name], truth, thresholds)
-            if metrics["samples"]:
-                if isinstance(task, Landmarks):
-                    metrics["success_by_class"] = _by_class(task, tasks, outputs[task.name], truth)
-                result[task.name] = {"metrics": metrics, "floor": floor_metrics(task, train, truth)}
+    for name in (settings.data,) if settings.data else subject.data.split("+"):
+        data = open_prepared(name, settings.data_dir or subject.data_dir)
+        result = measure(subject.says, subject.tasks, data, settings.split, settings.thresholds, who=settings.run or settings.model)
         if not result:
             raise UserError(
-                f"{settings.run}: expected data with a point or label of the run's tasks ('{config.data.data}'), got '{name}' with none; "
-                "name another --data"
+                f"{settings.run or settings.model}: expected data with a point or label of the run's tasks ('{subject.data}'), got '{name}' "
+                "with none; name another --data"
             )
         key = f"{name}/{settings.split}" + "+flip" * settings.flip + "+thresholds" * settings.thresholds
-        runs.update_metrics(Path(settings.run), key, result)
+        subject.keep(key, result)
         results[key] = result
         if not quiet:
             print(f"{key}\n\n{table(result)}")
-    print(f"written: {Path(settings.run) / 'metrics.json'}")
+    print(f"written: {subject.file}")
     return results
 
 
-def _answering(settings: EvaluateConfig, config):
-    """A function from a data set and a split to the run's answers, arrays by task name."""
+def measure(says: Says, tasks: tuple[Task, ...], data, split: str, thresholds: bool = False, who: str = "the model") -> dict:
+    """The metrics of what a model says of a part of a data set (`Prepared`).
+
+    Args:
+        tasks: the model's; those of the data set are matched with them by name.
+        thresholds: choose those of binary labels on the validation part.
+        who: what a user calls the model.
+
+    Returns:
+        For each task of which the data set has anything its `metrics` and its `floor`.
+    """
+    from .metrics import best_thresholds, floor_metrics
+    from .tasks import Landmarks
+
+    data = data.described_by(tasks)
+    train, truth = data.targets("train"), data.targets(split)
+    outputs = _finite(says(data, split), who)
+    tuned_on = says(data, "validation") if thresholds else None
+    result = {}
+    for task in (task for task in tasks if task.name in outputs):
+        threshold = 0.5
+        if thresholds and isinstance(task, Attributes):
+            threshold = best_thresholds(tuned_on[task.name], data.targets("validation")[task.name], task)
+        metrics = task_metrics(task, outputs[task.name], truth, threshold)
+        if metrics["samples"]:
+            if isinstance(task, Landmarks):
+                metrics["success_by_class"] = _by_class(task, tasks, outputs[task.name], truth)
+            result[task.name] = {"metrics": metrics, "floor": floor_metrics(task, train, truth)}
+    return result
+
+
+def _run(settings: EvaluateConfig) -> _Subject:
     from . import peers, runs
     from .predictor import serving_model
 
+    folder = Path(settings.run)
+    config, tasks = read_config(folder), runs.read_tasks(folder)
     if config.kind in peers.PEERS:
         if settings.flip:
             raise UserError(f"--flip: expected a run of a network, got --network {config.kind}; leave it out")
-        attributes = next(task.name for task in runs.read_tasks(Path(settings.run)) if isinstance(task, Attributes))
-        return lambda data, split: {attributes: peers.answer(config.kind, settings.run, data, split)}
-    run = runs.load(settings.run)
-    model = serving_model(run.model, run.tasks, run.config, settings.flip)
-    return lambda data, split: answers(model, data, split, settings.batch_size)
+        attributes = next(task.name for task in tasks if isinstance(task, Attributes))
+
+        def says(data, split):
+            return {attributes: peers.answer(config.kind, settings.run, data, split)}
+
+    else:
+        run = runs.load(folder)
+        model = serving_model(run.model, run.tasks, run.config, settings.flip)
+
+        def says(data, split):
+            return answers(model, data, split, settings.batch_size)
+
+    keep = functools.partial(runs.update_metrics, folder)
+    return _Subject(tasks, config.data.data, config.data.data_dir, says, keep, folder / "metrics.json")
+
+
+def _exported(settings: EvaluateConfig) -> _Subject:
+    from . import card as cards
+    from .predictor import load_predictor
+
+    path = Path(settings.model)
+    folder = path if path.is_dir() else path.parent
+    if not (folder / cards.CARD).is_file():
+        raise UserError(
+            f"--model {path}: expected an exported folder or a .tflite file with its {cards.CARD} beside it, found no such card"
+        )
+    predictor = load_predictor(path)
+
+    def keep(key, result):
+        card = cards.read(folder)
+        cards.write(folder, card | {"metrics": card["metrics"] | {key: cards.without_details(result)}})
+
+    says = of_predictor(predictor, settings.batch_size)
+    return _Subject(predictor.tasks, predictor.card["name"], DataConfig().data_dir, says, keep, folder / cards.CARD)
+
+
+def of_predictor(predictor, batch_size: int = 64) -> Says:
+    """What a `Predictor` says."""
+    from .data.pipeline import evaluation_batches
+
+    def says(data, split):
+        batches, _ = evaluation_batches(data, split, predictor.image_size, batch_size)
+        parts = [predictor.run(images.astype(np.float32)) for images, _ in batches]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return says
 
 
 def answers(model, data, split: str, batch_size: int = 64, most: int | None = None) -> dict:
@@ -121,10 +198,10 @@ def broken(outputs: dict) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _finite(outputs: dict, run: str) -> dict:
+def _finite(outputs: dict, who: str) -> dict:
     for name, count in broken(outputs).items():
         raise UserError(
-            f"{run}: expected finite outputs, got NaN or infinity in {name} for {count} of {len(outputs[name])} pictures; train the run again"
+            f"{who}: expected finite outputs, got NaN or infinity in {name} for {count} of {len(outputs[name])} pictures; train the run again"
         )
     return outputs
 

@@ -1,18 +1,17 @@
 """One way to ask a run, a SavedModel or a LiteRT file: pictures in, landmarks and probabilities out."""
 
 import dataclasses
-import json
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from . import backend, runs
+from . import card as cards
 from .config import Config
 from .errors import UserError
-from .tasks import Attributes, Task, tasks_from_json
-
-CARD = "model.json"
+from .tasks import Attributes, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +36,25 @@ class Predictor:
         return self.run(np.stack([resize(picture, self.image_size) for picture in pictures]).astype(np.float32))
 
 
-def load_predictor(path: str | Path, flip: bool = False) -> Predictor:
+def load_predictor(path: str | Path, flip: bool = False, threads: int | None = None) -> Predictor:
     """Reads a run folder, an export's folder, a SavedModel folder or a `.tflite` file.
 
     Args:
         flip: answer with the mean over a picture and its mirror image; of a run only, an export has it built in or not.
+        threads: for a `.tflite` file; None leaves it to the runtime.
 
     Raises:
-        UserError: if the path is none of these, or what lies there is damaged.
+        UserError: if the path is none of these, or what lies there is damaged or not what its card says.
     """
     path = Path(path)
     if (path / "config.json").is_file():
         return _of_run(path, flip)
-    if (path / CARD).is_file():
-        return _of_litert(path / "model.tflite")
+    if (path / cards.CARD).is_file():
+        return _of_litert(path / cards.FILE, threads)
     if (path / "saved_model.pb").is_file():
         return _of_saved_model(path)
     if path.is_file() and path.suffix == ".tflite":
-        return _of_litert(path)
+        return _of_litert(path, threads)
     came = "something else" if path.exists() else "nothing"
     raise UserError(f"{path}: expected a run folder, an exported folder, a SavedModel folder or a .tflite file, got {came}; check --model")
 
@@ -110,51 +110,66 @@ def _of_run(folder: Path, flip: bool) -> Predictor:
 def _of_saved_model(folder: Path) -> Predictor:
     import tensorflow as tf
 
-    tasks, card = _card(folder.parent)
+    card = cards.read(folder.parent)
     try:
-        signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
-        size = signature.structured_input_signature[1]["image"].shape[1]
+        signature = tf.saved_model.load(str(folder)).signatures[card["signature"]]
+        image = signature.structured_input_signature[1]["image"]
     except Exception as error:  # TensorFlow raises many kinds on a damaged file
         raise _damaged(folder, "a SavedModel", error) from None
 
     def ask(images):
-        return {name: value.numpy() for name, value in signature(image=tf.constant(images)).items()}
+        answers = signature(image=tf.constant(images.astype(image.dtype.as_numpy_dtype)))
+        return {name: value.numpy() for name, value in answers.items()}
 
-    return Predictor(tasks, size, card, ask)
+    return Predictor(cards.tasks_of(card), image.shape[1], card["data"], ask)
 
 
-def _of_litert(file: Path) -> Predictor:
+def _of_litert(file: Path, threads: int | None) -> Predictor:
     from ai_edge_litert.interpreter import Interpreter
 
-    tasks, card = _card(file.parent)
+    card = cards.read(file.parent)
+    cards.check_file(file, card)
     try:
         with backend.quiet_native_code():
-            runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
-            shape = runner.get_input_details()["image"]["shape"]
-            runner(image=np.zeros(shape, np.float32))  # the runtime sets itself up, and says so, at the first call
+            runner = Interpreter(model_path=str(file), num_threads=threads).get_signature_runner(card["signature"])
+            inputs, outputs = runner.get_input_details(), runner.get_output_details()
+            # the runtime sets itself up, and says so, at the first call
+            runner(**{name: np.zeros(of["shape"], of["dtype"]) for name, of in inputs.items()})
     except Exception as error:  # the runtime raises many kinds on a damaged file
         raise _damaged(file, "a LiteRT model", error) from None
-    if shape[0] != 1:
-        raise UserError(f"{file}: expected a model of batch 1, got batch {shape[0]}; export it again")
+    _check_contract(file, card, inputs, outputs)
+    (batch, size, _, _), dtype = inputs["image"]["shape"], inputs["image"]["dtype"]
 
     def ask(images):
-        answers = [runner(image=image[None]) for image in images]
+        answers = []
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            whole = np.pad(part, [(0, batch - len(part)), (0, 0), (0, 0), (0, 0)])
+            answers.append({name: values[: len(part)] for name, values in runner(image=whole.astype(dtype)).items()})
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
-    return Predictor(tasks, int(shape[1]), card, ask)
+    return Predictor(cards.tasks_of(card), int(size), card["data"], ask)
 
 
-def _card(folder: Path) -> tuple[tuple[Task, ...], dict]:
-    file = folder / CARD
-    try:
-        card = json.loads(file.read_text())["data"]
-        return tasks_from_json(card["tasks"]), card
-    except FileNotFoundError:
+def _check_contract(file: Path, card: dict, inputs: dict, outputs: dict):
+    """Refuses a file whose input, outputs or names are not those of its card's tasks."""
+    from .litert import names_in
+
+    tasks = {task.name: task for task in cards.tasks_of(card)}
+    wanted = {name: cards.shape_of(task) for name, task in tasks.items()}
+    came = {name: tuple(of["shape"][1:].tolist()) for name, of in outputs.items()}
+    images = {name: tuple(of["shape"].tolist()) for name, of in inputs.items()}
+    if [len(shape) for shape in images.values()] != [4] or "image" not in images or wanted.items() - came.items():
         raise UserError(
-            f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export"
-        ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise _damaged(file, f"a {CARD} written by smtn_keras.export", error) from None
+            f"{file}: expected a model from 'image' (batch, height, width, 3) to {wanted}, as its {cards.CARD} says, got one from {images} to "
+            f"{came}; export it again"
+        )
+    for name, inside in names_in(file.read_bytes(), list(tasks)).items():
+        if inside != (said := cards.names_of(tasks[name])):
+            a, b = next(pair for pair in itertools.zip_longest(inside, said) if pair[0] != pair[1])
+            raise UserError(
+                f"{file}: expected the names of {name} that its {cards.CARD} says, got '{a}' for '{b}'; copy both from the export"
+            )
 
 
 def _damaged(path: Path, expected: str, error: Exception) -> UserError:

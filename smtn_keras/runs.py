@@ -218,9 +218,12 @@ def update_metrics(folder: Path, key: str, metrics: dict):
     """Adds one evaluation to `metrics.json`."""
     file = folder / "metrics.json"
     known = _read_json(file) if file.exists() else {}
-    text = json.dumps(known | {key: metrics}, indent=2)
-    # lists of numbers on one line, or a confusion matrix takes eight
-    write(file, re.sub(r"\[[\s\d.,-]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
+    write(file, as_json(known | {key: metrics}))
+
+
+def as_json(content: dict) -> str:
+    """Indented, but lists of numbers on one line, or a confusion matrix takes eight."""
+    return re.sub(r"\[[\s\d.,-]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(content, indent=2)) + "\n"
 
 
 def read_metrics(folder: Path) -> dict:

@@ -42,6 +42,15 @@ def drawn(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exported(drawn) -> Path:
+    """The stage-2 run of `drawn` as exported by itself."""
+    from smtn_keras import export
+
+    export.main(["--run", str(drawn / "stage2"), "--out", str(drawn / "exported" / "small")])
+    return drawn / "exported" / "small"
+
+
+@pytest.fixture(scope="session")
 def tiny_stage1(tiny_dir) -> Path:
     """A finished stage-1 run of two epochs; a copy of it as it stood after the first lies beside it as `after_one`."""
     import shutil

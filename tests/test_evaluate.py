@@ -224,3 +224,52 @@ def test_a_model_that_answers_nan_is_refused(tiny_stage1, tmp_path, capsys):
     model.save(run / "best.keras")
     assert "got NaN or infinity in landmarks for 21 of 21 pictures" in refusal(capsys, "--run", run)
     assert not (run / "metrics.json").exists()
+
+
+# -- exported files ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    from smtn_keras import export
+
+    folder = tmp_path_factory.mktemp("exported") / "tiny"
+    export.main(["--run", str(run), "--out", str(folder), "--no-saved-model"])
+    return folder
+
+
+def test_a_file_is_measured_like_its_run(exported, measured, tiny_dir, capsys):
+    before = json.loads((exported / "model.json").read_text())
+    evaluate.main(["--model", str(exported / "model.tflite"), "--data-dir", str(tiny_dir), "--split", "test"])
+    said = capsys.readouterr().out
+    assert f"written: {exported / 'model.json'}" in said
+    card = json.loads((exported / "model.json").read_text())
+    of_file = card["metrics"].pop("tiny/test")
+    assert card == before, "nothing else changes"
+    for task, parts in of_file.items():
+        assert parts["floor"] == measured[task]["floor"]
+        assert parts["metrics"].keys() == parts["floor"].keys()
+        for key, value in parts["metrics"].items():
+            assert value == pytest.approx(measured[task]["metrics"][key], abs=1e-3), key
+    lines = [line.split() for line in said.splitlines()]
+    assert ["nme", f"{measured['landmarks']['metrics']['nme']:.2f}%", f"{measured['landmarks']['floor']['nme']:.2f}%"] in lines
+    assert (
+        f"| tiny/test | this file | {of_file['landmarks']['metrics']['success_rate_average']:.2f} |" in (exported / "README.md").read_text()
+    )
+
+
+def test_a_file_can_be_measured_on_other_data(exported, tiny_dir):
+    evaluate.main(["--model", str(exported), "--data", "tinyother", "--data-dir", str(tiny_dir), "--thresholds"])
+    metrics = json.loads((exported / "model.json").read_text())["metrics"]
+    assert {"tinyother/validation+thresholds", "tiny/validation"} <= metrics.keys()
+    assert metrics["tinyother/validation+thresholds"]["attributes"]["metrics"]["accuracy"]["Bar"] is None
+
+
+def test_what_is_to_be_measured_is_named_once(run, exported, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert "expected either --run or --model, got neither" in refusal(capsys, "--split", "test")
+    assert "expected either --run or --model, got both" in refusal(capsys, "--run", run, "--model", exported)
+    assert "--flip: expected a run, got --model" in refusal(capsys, "--model", exported, "--flip")
+    assert "expected an exported folder or a .tflite file with its model.json beside it" in refusal(capsys, "--model", tmp_path)
+    assert "expected an exported folder" in refusal(capsys, "--model", tmp_path / "nothing.tflite")
+    assert "python -m smtn_keras.prepare celeba" in refusal(capsys, "--model", exported, "--data", "celeba", "--data-dir", tmp_path)

@@ -1,0 +1,183 @@
+"""The card of an exported model: `model.json` for programs and the same as `README.md` for people."""
+
+import hashlib
+import json
+import platform
+import re
+from pathlib import Path
+
+from . import runs
+from .errors import UserError
+from .tasks import Attributes, Landmarks, Task, tasks_from_json
+
+CARD, README, FILE = "model.json", "README.md", "model.tflite"
+MEANING = {
+    "float32": "float32 throughout",
+    "float16": "weights in 16 bits, arithmetic in float32",
+    "dynamic": "weights in 8 bits, inputs of their layers rounded to 8 bits as they come; the points' expectations in float32",
+    "int8": "weights and maps of the stacks in 8 bits, heads as in dynamic; the points' expectations and all outputs in float32",
+}
+HEADLINES = {
+    "success_rate_average": "success",
+    "nme": "NME",
+    "failure_rate": "failures",
+    "accuracy_mean": "accuracy",
+    "balanced_accuracy_mean": "balanced",
+}
+
+
+def outputs_of(tasks: tuple[Task, ...], shapes: dict[str, tuple]) -> dict[str, dict]:
+    """What each output is and the names along it.
+
+    Args:
+        shapes: of all outputs, the batch included.
+    """
+    meanings = {Landmarks: "x and y of each name, in [0, 1] of the picture's width and height", Attributes: "probability of each name"}
+    named = {task.name: {"meaning": meanings[type(task)], "names": names_of(task)} for task in tasks}
+    for name in sorted(shapes.keys() - named.keys()):
+        points = named[name.removesuffix("_error")]["names"]
+        named[name] = {"meaning": "by how much of the picture's sides a coordinate of each name is expected to be off", "names": points}
+    return {name: {"shape": list(shapes[name]), "dtype": "float32", **entry} for name, entry in named.items()}
+
+
+def names_of(task: Task) -> list[str]:
+    """The names along a task's output."""
+    return list(task.points) if isinstance(task, Landmarks) else task.probability_names
+
+
+def shape_of(task: Task) -> tuple[int, ...]:
+    """The shape of a model's answer to a task, without the batch."""
+    return task.shape if isinstance(task, Landmarks) else (len(task.probability_names),)
+
+
+def describe_file(file: Path) -> dict:
+    """Name, size and checksum of a file."""
+    with file.open("rb") as stream:
+        return {"name": file.name, "bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def without_details(result: dict) -> dict:
+    """One evaluation, of which a card keeps what has a floor."""
+    return {
+        task: {"metrics": {key: parts["metrics"][key] for key in parts["floor"]}, "floor": parts["floor"]} for task, parts in result.items()
+    }
+
+
+def headlines(result: dict, kind: str = "metrics") -> dict[str, float]:
+    """The few numbers of one evaluation that stand for all, in percent: its `metrics`, or their `floor`."""
+    return {words: parts[kind][key] for parts in result.values() for key, words in HEADLINES.items() if parts[kind].get(key) is not None}
+
+
+def write(folder: Path, card: dict):
+    """Writes both forms."""
+    runs.write(folder / CARD, runs.as_json(card))
+    runs.write(folder / README, text(card))
+
+
+def read(folder: Path) -> dict:
+    """What `write` wrote.
+
+    Raises:
+        UserError: if it is not there, or is not a card of ours.
+    """
+    file = Path(folder) / CARD
+    try:
+        card = json.loads(file.read_text())
+        tasks_of(card)
+        card["data"]["frame"], card["file"]["sha256"], card["signature"], card["metrics"], card["outputs"]  # what is read of it later
+    except FileNotFoundError:
+        raise UserError(
+            f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file}: expected a {CARD} written by smtn_keras.export, got a damaged or different file ({error}); export it again"
+        ) from None
+    return card
+
+
+def tasks_of(card: dict) -> tuple[Task, ...]:
+    """The tasks that a model of this card answers."""
+    return tasks_from_json(card["data"]["tasks"])
+
+
+def check_file(file: Path, card: dict):
+    """Refuses a file that is not the card's.
+
+    Raises:
+        UserError: if it is missing, was changed or was exchanged.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: expected the model that the {CARD} beside it describes, found no such file; copy both from the export")
+    came, wanted = describe_file(file)["sha256"], card["file"]["sha256"]
+    if came != wanted:
+        raise UserError(
+            f"{file}: expected the model that the {CARD} beside it describes (sha256 {wanted[:12]}), got a damaged or different file "
+            f"({came[:12]}); copy both from the export"
+        )
+
+
+def text(card: dict) -> str:
+    """The card as a page of Markdown."""
+    file, data, quantisation, latency = card["file"], card["data"], card["quantisation"], card["latency"]
+    arithmetic = f"`{quantisation['preset']}`: {MEANING[quantisation['preset']]}"
+    if quantisation["calibrated_on"]:
+        arithmetic += f"; calibrated on {quantisation['calibrated_on']}"
+    facts = {
+        "network": f"`{card['network']}`, {card['parameters'] / 1e6:.2f} M parameters, of the run `{card['run']}`"
+        + (", averaged over a picture and its mirror image" if card["flip_averaged"] else ""),
+        "file": f"`{file['name']}`, {file['bytes'] / 1e6:.2f} MB, sha256 `{file['sha256']}`",
+        "arithmetic": arithmetic,
+        "input": f"`{card['input']['name']}`, {card['input']['dtype']} {_shape(card['input'])}: {card['input']['meaning']}",
+        "signature": f"`{card['signature']}`, with the outputs below by name",
+        "latency": latency
+        and f"{latency['milliseconds']:.2f} ms a call on one thread of {latency['processor']}, median of {latency['calls']}",
+        "training data": f"{data['name']}, {data['counts']['train']:,} pictures",
+        "licence of the data": data["licence"],
+    }
+    lines = [f"# {card['name']}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items() if value), ""]
+    lines += [f"Made by {card['made_by']}, and made from `{CARD}`, which says the same to programs.", "", "## Outputs", ""]
+    for name, output in card["outputs"].items():
+        lines.append(
+            f"- `{name}`, {output['dtype']} {_shape(output)}: {output['meaning']}. Names, in this order: {', '.join(output['names'])}."
+        )
+    lines += [
+        "",
+        "Points count from the picture's upper left corner. Pictures are to be cut as the training part's were: their mean points lie at "
+        f"`data.frame.mean_landmarks` of `{CARD}`, in [0, 1] of a frame of {' x '.join(map(str, data['frame']['size']))} pixels, which is "
+        "then resized to the input.",
+        "",
+        "## Measured",
+        "",
+    ]
+    return "\n".join([*lines, *_tables(card)]) + "\n"
+
+
+def _tables(card: dict) -> list[str]:
+    """The headlines of the file, of the run it was made from where that was measured too, and of the floor."""
+    if not card["metrics"]:
+        return [f"Not yet: `python -m smtn_keras.evaluate --model FOLDER --split validation` measures this file and adds it to `{CARD}`."]
+    columns = list(dict.fromkeys(name for result in card["metrics"].values() for name in headlines(result)))
+    lines = [
+        "In percent, read from this file; the run is the network before it was exported, the floor what is reached without looking.",
+        "",
+        f"| data | | {' | '.join(columns)} |",
+        "| --- | --- |" + " ---: |" * len(columns),
+    ]
+    for key, result in card["metrics"].items():
+        rows = {"this file": headlines(result), "the run": headlines(card["run_metrics"].get(key, {})), "floor": headlines(result, "floor")}
+        for who, row in rows.items():
+            if row:
+                lines.append(f"| {key} | {who} | {' | '.join(f'{row[c]:.2f}' if c in row else '' for c in columns)} |")
+    return lines
+
+
+def _shape(entry: dict) -> str:
+    return f"`({', '.join(map(str, entry['shape']))})`"
