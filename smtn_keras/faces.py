@@ -27,7 +27,17 @@ class Cut(NamedTuple):
 
 
 def mtcnn():
-    """The face detector, loaded."""
+    """The face detector, loaded.
+
+    Raises:
+        UserError: Keras runs on another backend than TensorFlow, which the detector calls by name.
+    """
+    import keras
+
+    if (name := keras.backend.backend()) != "tensorflow":
+        raise UserError(
+            f"KERAS_BACKEND: expected tensorflow for the face detector, got {name}; leave it out, or add --no-detect for face crops"
+        )
     from mtcnn import MTCNN
 
     return MTCNN()

@@ -66,6 +66,8 @@ def predict(settings: PredictConfig) -> int:
     """
     if not settings.files and settings.camera is None:
         raise UserError("expected at least one FILE or --camera, got none; name a picture, a video or a folder")
+    if settings.camera is not None and not 0 <= settings.camera < 100:  # OpenCV crashes on negative ones
+        raise UserError(f"--camera: expected a number from 0 to 99, got {settings.camera}; 0 is the first camera")
     if settings.detect_every < 1:
         raise UserError(f"--detect-every: expected a number of frames of at least 1, got {settings.detect_every}; try 30")
     if settings.seconds is not None and not settings.seconds > 0:
@@ -103,6 +105,11 @@ class _Answers:
         self.predictor = load_predictor(model if settings.model and is_path else shipped(model))
         if "research" in (licence := str(self.predictor.card.get("licence"))):
             print(f"note: this model is for research only. {licence}", file=sys.stderr)
+        if settings.out:
+            try:
+                Path(settings.out).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{settings.out}: expected a folder for drawn copies, got '{error.strerror}'; name another --out") from None
         self.detector = mtcnn() if settings.detect else None
         self.drawn = collections.Counter()
 
@@ -155,7 +162,7 @@ class _Answers:
         if end == "Ctrl-C" and not video.live:
             raise KeyboardInterrupt
         if not faces_seen:
-            raise UserError(f"{video.name}: expected a face in one of {frames} frames, found none; show a larger, upright face")
+            raise UserError(f"{video.name}: expected a face, found none in {frames} frame{'s' * (frames > 1)}; use a larger, upright face")
         if video.live and not end:
             raise UserError(f"{video.name}: expected pictures until Ctrl-C or --seconds, got the last one after {frames}; plug it in again")
         if not end and video.count and frames < 0.9 * video.count:  # containers' counts may be estimates
@@ -199,7 +206,7 @@ class _Faces(dict):
 
     def lines(self) -> list[str]:
         return [
-            f"face {number} in {frames} frames from {first:.1f} to {last:.1f} s"
+            f"face {number} in {frames} frame{'s' * (frames > 1)} from {first:.1f} to {last:.1f} s"
             + _words({"attributes": {name: total / frames for name, total in sums.items()}})
             for number, (first, last, frames, sums) in sorted(self.items())
         ]

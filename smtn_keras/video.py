@@ -125,16 +125,20 @@ def draw(picture: np.ndarray, faces: list[dict]) -> np.ndarray:
     import cv2
 
     picture = picture.copy()
-    unit = max(picture.shape[:2]) / 640  # of lines and letters, so that they look alike at all sizes
+    unit = max(0.8, max(picture.shape[:2]) / 640)  # of lines and letters, so that they look alike at all sizes that can be read
     thin = max(1, round(unit))
     for face in faces:
         x, y, width, height = face["box"]
         cv2.rectangle(picture, (x, y), (x + width, y + height), (255, 255, 255), thin)
         for point in face["landmarks"].values():
             cv2.circle(picture, [round(v) for v in point], max(1, round(2 * unit)), (0, 255, 0), -1, cv2.LINE_AA)
-        left = x + width + 4 if x + width / 2 < picture.shape[1] / 2 else max(0, x - round(140 * unit))
-        for i, text in enumerate([f"face {face['id']}", *surest_attributes(face)]):
-            place = left, y + round((12 + 14 * i) * unit)
-            for colour, weight in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
-                cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * unit, colour, weight, cv2.LINE_AA)
+        lines = [f"face {face['id']}", *surest_attributes(face)]
+        wide = max(cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * unit, thin)[0][0] for line in lines) + round(8 * unit)
+        # beside the face, where there is more room, but within the picture
+        left = x + width + 2 if x + width / 2 < picture.shape[1] / 2 else x - wide - 2
+        left, top = max(0, min(left, picture.shape[1] - wide)), max(0, y)
+        picture[top : top + round((6 + 14 * len(lines)) * unit), left : left + wide] //= 2
+        for i, line in enumerate(lines):
+            place = left + round(4 * unit), top + round((14 + 14 * i) * unit)
+            cv2.putText(picture, line, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * unit, (255, 255, 255), thin, cv2.LINE_AA)
     return picture

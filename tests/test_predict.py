@@ -64,6 +64,15 @@ def test_points_come_back_into_the_photo(zoom):
         assert crop[int(y), int(x)].mean() > 100
 
 
+@pytest.mark.parametrize("zoom", [0.5, 3.0])
+def test_a_cut_moves_nothing_by_half_a_pixel(zoom):
+    """Pixels have an extent: enlarged by 3, what lay at 10 lies at 30, the centre of the first pixel at 1.5."""
+    points = tiny.MEAN_SHAPE * tiny.FRAME
+    photo = cv2.resize(tiny.picture(points), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    (face,) = predict.find(photo, tiny.Dots(), tiny.Detector(zoom * points))
+    np.testing.assert_allclose(list(face["landmarks"].values()), zoom * points, atol=0.2 * zoom)
+
+
 def test_a_crop_needs_no_detector():
     face = predict.find(np.zeros((100, 50, 3), np.uint8), Centre(np.full((5, 2), [0.5, 0.25])))[0]
     assert face["landmarks"]["nose"] == [25.0, 25.0]
@@ -74,6 +83,20 @@ def test_largest_face_comes_first():
     small, large = Centre(None).mean * 50, Centre(None).mean * 300
     faces = predict.find(np.zeros((400, 400, 3), np.uint8), Centre(None), detector(small, large))
     assert [face["box"][2] for face in faces] == [int(np.ptp(large[:, 0])), int(np.ptp(small[:, 0]))]
+
+
+def test_a_detector_sees_a_large_photo_shrunk():
+    here = Centre(None).mean * [178, 218] + 100  # of the 1600 x 800 pixels that it sees
+    sides = []
+
+    def detect_faces(picture):
+        sides.append(picture.shape[:2])
+        return detector(here).detect_faces(picture)
+
+    (face,) = predict.find(np.zeros((2000, 4000, 3), np.uint8), Centre(None), SimpleNamespace(detect_faces=detect_faces))
+    assert sides == [(800, 1600)]
+    np.testing.assert_allclose(list(face["landmarks"].values()), 2.5 * here, atol=0.02)
+    np.testing.assert_allclose(face["box"], 2.5 * np.array([*here.min(0), *np.ptp(here, axis=0)]), atol=1)
 
 
 # -- the command ------------------------------------------------------------------------------------
@@ -219,7 +242,7 @@ def test_videos_without_frames_or_faces(dots, tmp_path, capsys):
     assert printed.out == ""
     assert [line.split("expected ")[1].split(";")[0] for line in errors(printed)] == [
         "a video, got a file without a frame that can be read",
-        "a face in one of 1 frames, found none",
+        "a face, found none in 1 frame",
     ]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["blank_faces.mp4"]
     dots.faces = [tiny.MEAN_SHAPE * tiny.FRAME]
@@ -328,6 +351,7 @@ def test_lines_come_one_by_one(dots, tmp_path, monkeypatch):
     [
         ((), "expected at least one FILE or --camera, got none"),
         (("a.mp4", "--detect-every", "0"), "--detect-every: expected a number of frames of at least 1, got 0"),
+        (("--camera", "-1"), "--camera: expected a number from 0 to 99, got -1"),
         (("--camera", "0", "--seconds", "-1"), "--seconds: expected a time above 0, got -1.0"),
     ],
 )
@@ -360,6 +384,20 @@ def test_a_model_without_a_detectors_points_needs_crops(dots, tmp_path, capsys, 
     assert errors(capsys.readouterr()) == [sentence] * 2
     assert ended([file, video, "--no-detect", "--out", tmp_path / "out"]) == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_made(dots, tmp_path, capsys):
+    file = photo_of_dots(tmp_path / "face.png")
+    assert ended([file, "--no-detect", "--out", file / "in_a_file"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"error: {file / 'in_a_file'}: expected a folder for drawn copies, got 'Not a directory'; name another --out\n"
+    assert printed.out == "", "before any work is done"
+
+
+def test_the_detector_needs_tensorflow(monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(UserError, match="expected tensorflow for the face detector, got jax; leave it out"):
+        predict.mtcnn()
 
 
 def test_research_only_is_said_once(dots, tmp_path, capsys, monkeypatch):

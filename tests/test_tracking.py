@@ -173,6 +173,27 @@ def test_a_large_predicted_error_ends_a_track(error, kept):
     assert len(detector.calls) == (1 if kept else 2)
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param(lambda landmarks: landmarks[:, [2, 0, 4, 1, 3]], id="points in each other's places"),
+        pytest.param(lambda landmarks: 0.5 + 0.3 * (landmarks - 0.5), id="a face shrunk to a third from one frame to the next"),
+        pytest.param(lambda landmarks: landmarks + 3, id="points beyond the picture"),
+        pytest.param(lambda landmarks: landmarks * np.nan, id="no numbers"),
+    ],
+)
+def test_what_does_not_look_like_a_face_ends_a_track(nonsense, monkeypatch):
+    detector, predictor = tiny.Detector(SHAPE + 60), tiny.Dots()
+    tracker = Tracker(predictor, detector, every=1000)
+    assert len(tracker(scene(SHAPE + 60), 0.0)) == len(tracker(scene(SHAPE + 60), 1 / FPS)) == 1
+    real = tiny.Dots.__call__
+    monkeypatch.setattr(
+        tiny.Dots, "__call__", lambda self, crops: real(self, crops) | {"landmarks": nonsense(real(self, crops)["landmarks"])}
+    )
+    detector.faces = []
+    assert tracker(scene(SHAPE + 60), 2 / FPS) == []
+
+
 def test_a_weak_network_is_believed_where_the_detector_finds_a_face():
     detector = tiny.Detector()
     answers = follow(Tracker(tiny.Dots(error=0.1), detector, every=8), still(16), detector=detector)
@@ -186,6 +207,16 @@ def test_the_detector_may_miss_a_face_of_which_the_model_is_sure_three_times():
     tracker(scene(SHAPE + 60), 0.0)
     detector.faces = []
     assert [len(tracker(scene(SHAPE + 60), i / FPS)) for i in range(1, 6)] == [1, 1, 1, 0, 0]
+
+
+def test_two_tracks_on_one_face_become_one():
+    """A detector that finds a face twice, at first."""
+    detector = tiny.Detector(SHAPE + 60, SHAPE + 61)
+    tracker = Tracker(tiny.Dots(error=0.005), detector, every=5)
+    ids = [[face["id"] for face in tracker(scene(SHAPE + 60), 0.0)]]
+    detector.faces = [SHAPE + 60]
+    ids += [[face["id"] for face in tracker(scene(SHAPE + 60), i / FPS)] for i in range(1, 10)]
+    assert ids == [[1, 2]] * 5 + [[1]] * 5
 
 
 def test_face_crops_are_one_face():
