@@ -24,23 +24,21 @@ REQUIRES = [
     "tensorboardX>=2.6.5",  # TensorBoard's events without TensorFlow
     "tqdm>=4.70",
     "filelock>=4.2",  # one preparation of a data set at a time
+    "mtcnn>=1.0",  # a face detector that ships its weights
     "tyro>=1.0.17",  # command lines from dataclasses
 ]
-DETECT = ["mtcnn>=1.0", "tensorflow>=2.21"]  # a face detector that ships its weights
 JAX = ["jax>=0.10.2"]
 QUANTISE = ["litert-quantizer>=0.11"]  # asks for one version of ai-edge-litert, so it is not for everyone
 PEERS = ["scikit-learn>=1.9", "scikit-image>=0.26"]  # the SVMs and hand-made features of smtn_keras.peers
 KERNEL = ["ipykernel>=7.4"]
 NOTEBOOKS = [*KERNEL, "jupyterlab>=4.6", "nbconvert>=7.17"]  # to open and to run them
 EXTRAS = {
-    "detect": DETECT,
     "jax": JAX,
     "peers": PEERS,
     "quantise": QUANTISE,
     "notebooks": NOTEBOOKS,
     # scikit-image has a public-domain photo, too
     "test": [
-        *DETECT,
         *JAX,
         *PEERS,
         *QUANTISE,
@@ -62,7 +60,9 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["smtn_keras", "smtn_keras.*"]),
+    packages=[*find_packages(include=["smtn_keras", "smtn_keras.*"]), "smtn_keras.exported"],
+    package_dir={"smtn_keras.exported": "exported"},
+    package_data={"smtn_keras.exported": ["mobile*/model.tflite", "mobile*/model.json", "mobile*/README.md"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

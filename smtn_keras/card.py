@@ -6,6 +6,8 @@ import platform
 import re
 from pathlib import Path
 
+import numpy as np
+
 from . import runs
 from .errors import UserError
 from .tasks import Attributes, Landmarks, Task, tasks_from_json
@@ -90,8 +92,11 @@ def read(folder: Path) -> dict:
     file = Path(folder) / CARD
     try:
         card = json.loads(file.read_text())
-        tasks_of(card)
-        card["data"]["frame"], card["file"]["sha256"], card["signature"], card["metrics"], card["outputs"]  # what is read of it later
+        frame = card["data"]["frame"]
+        for task in tasks_of(card):
+            if isinstance(task, Landmarks):  # cutting a face needs them
+                np.multiply(np.reshape(frame["mean_landmarks"][task.name], task.shape), frame["size"])
+        card["file"]["sha256"], card["signature"], card["metrics"], card["outputs"]  # what is read of it later
     except FileNotFoundError:
         raise UserError(
             f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export"

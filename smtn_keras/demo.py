@@ -98,8 +98,8 @@ def _predict(exported: Path, data_dir: str, out: Path) -> tuple[Path, Path]:
     """Predicts test faces from the exported file; writes a contact sheet and JSON lines."""
     from .data.images import read_image
     from .data.prepared import open_prepared
+    from .faces import find
     from .plots import contact_sheet
-    from .predict import find
     from .predictor import load_predictor
 
     predictor = load_predictor(exported)

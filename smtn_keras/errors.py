@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import sys
 
 
@@ -11,11 +12,14 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def clean_exit():
-    """Turns a `UserError`, or an output that cannot be written, into one line on stderr and exit code 2."""
+    """Turns a `UserError`, or an output that cannot be written, into one line on stderr and exit code 2; ends quietly on a closed pipe."""
     try:
         yield
     except UserError as error:
         sys.exit(_fail(error))
+    except BrokenPipeError:  # who reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it flushes at the end
+        sys.exit(128 + 13)  # what the shell calls an end by SIGPIPE
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from . import runs
+from .faces import surest_attributes
 
 TRUTH, PREDICTION = "red", "lime"  # the colours of the paper's Figure 4
 LEGIBLE = 500  # pixels that a drawing's longer side has at least
@@ -47,7 +48,8 @@ def draw_faces(photo: np.ndarray, faces: list[dict], file: Path, surest: int = 6
 
     Args:
         photo: `(h, w, 3)` uint8 RGB.
-        faces: as `predict.find` gives them: `box`, `landmarks` by name in pixels, `attributes` by name.
+        faces: as `faces.find` gives them: `box`, `landmarks` by name in pixels, `attributes` by name.
+        surest: attributes to write beside each.
         file: the image to write.
     """
     plt = _pyplot()
@@ -61,14 +63,13 @@ def draw_faces(photo: np.ndarray, faces: list[dict], file: Path, surest: int = 6
     for face in faces:
         x, y, w, h = face["box"]
         axis.add_patch(plt.Rectangle((x, y), w, h, fill=False, edgecolor="white", linewidth=1))
-        axis.scatter(*np.array(list(face["landmarks"].values())).T, s=18, c=PREDICTION, edgecolors="black", linewidths=0.5)
-        names = sorted(face["attributes"], key=face["attributes"].get, reverse=True)
-        text = "\n".join(f"{name} {face['attributes'][name]:.0%}" for name in names[:surest] if face["attributes"][name] > 0.5)
+        points = np.reshape(list(face["landmarks"].values()), (-1, 2))
+        axis.scatter(*points.T, s=18, c=PREDICTION, edgecolors="black", linewidths=0.5)
         right = x + w / 2 < width / 2  # beside the face, where there is more room, but within the picture
         axis.text(
             min(x + w + 4, 0.8 * width) if right else max(x - 4, 0.2 * width),
             max(y, 0.02 * height),
-            text,
+            "\n".join(surest_attributes(face, surest)),
             ha="left" if right else "right",
             va="top",
             fontsize=9,

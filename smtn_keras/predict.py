@@ -1,165 +1,252 @@
-"""Finds faces in photos and says their landmarks and attributes: `python -m smtn_keras.predict --model MODEL PHOTO...`
+"""Finds faces in photos, videos or a camera's pictures and says their landmarks and attributes: `python -m smtn_keras.predict FILE...`
 
-Prints one JSON line for each face, points in pixels of the photo.
+Prints a line for each face; with --json points in pixels and all probabilities.
 """
 
 import collections
+import contextlib
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from . import backend
 from .errors import UserError, clean_exit
-from .tasks import Landmarks
+from .faces import find, mtcnn, surest_attributes
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
     """What to ask."""
 
-    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO...")]
-    """The pictures."""
-    model: str
-    """A run folder, an exported folder, a SavedModel folder or a .tflite file."""
+    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE...]")] = ()
+    """Photos, videos, and folders of them."""
+    camera: int | None = None
+    """A camera by its number, such as 0; it runs until Ctrl-C or --seconds."""
+    model: str | None = None
+    """A shipped model by its name, a run folder, an exported folder, a SavedModel folder or a .tflite file; by itself the shipped `mobile`."""
+    json: bool = False
+    """Print a JSON line for each face, of a video for each face in each frame, and nothing else on stdout."""
     out: str | None = None
-    """A folder for copies of the pictures with points and the surest attributes drawn on them."""
+    """A folder for copies of the pictures and videos with points and the surest attributes drawn on them."""
     detect: bool = True
     """Find faces first; --no-detect: the pictures are face crops, cut as the model's training data were."""
+    detect_every: int = 30
+    """Look for faces in one of so many frames of a video, and where one was lost; in between they are followed."""
+    smooth: bool = True
+    """Smooth points and attributes over the frames of a video."""
+    seconds: float | None = None
+    """Stop a video or camera after so long."""
 
 
 def main(argv: list[str] | None = None):
-    """Command line. A picture that cannot be used is named; the others are done; the exit code is then 2."""
+    """Command line. A file that cannot be used is named; the others are done; the exit code is then 2."""
     with clean_exit():
         settings = tyro.cli(PredictConfig, args=argv, prog="python -m smtn_keras.predict", description=__doc__)
-        if predict(settings):
+        try:
+            failed = predict(settings)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        if failed:
             sys.exit(2)
 
 
 def predict(settings: PredictConfig) -> int:
-    """Answers for all pictures.
+    """Answers for all files, then for the camera.
 
     Returns:
-        How many pictures could not be used.
-    """
-    backend.start()
-    if not settings.images:
-        raise UserError("expected at least one PHOTO, got none; name a picture file")
-    from .data.images import read_image
-    from .plots import draw_faces
-    from .predictor import load_predictor
+        How many of them could not be used.
 
-    predictor = load_predictor(settings.model)
-    detector = _detector() if settings.detect else None
-    failed, drawn = 0, collections.Counter()
-    for name in settings.images:
+    Raises:
+        UserError: for a setting or a model that cannot be used.
+    """
+    if not settings.files and settings.camera is None:
+        raise UserError("expected at least one FILE or --camera, got none; name a picture, a video or a folder")
+    if settings.camera is not None and not 0 <= settings.camera < 100:  # OpenCV crashes on negative ones
+        raise UserError(f"--camera: expected a number from 0 to 99, got {settings.camera}; 0 is the first camera")
+    if settings.detect_every < 1:
+        raise UserError(f"--detect-every: expected a number of frames of at least 1, got {settings.detect_every}; try 30")
+    if settings.seconds is not None and not settings.seconds > 0:
+        raise UserError(f"--seconds: expected a time above 0, got {settings.seconds}; leave it out for no end")
+    sources, failed = [], 0
+    for name in settings.files:
         try:
-            photo = read_image(name)
-            faces = find(photo, predictor, detector)
-            if not faces:
-                raise UserError(
-                    f"{name}: expected a face, found none; use a picture with a larger, upright face, or --no-detect for a face crop"
-                )
+            sources += _files(name)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        for face in faces:
-            print(json.dumps({"image": name, **face}), flush=True)
-        if settings.out:
-            # a name of its own, so that neither a photo in that folder nor another photo's drawing is written over
-            stem = f"{Path(name).stem}_faces"
-            drawn[stem] += 1
-            number = "" if drawn[stem] == 1 else f"-{drawn[stem]}"
-            print(f"drawn: {draw_faces(photo, faces, Path(settings.out) / f'{stem}{number}.png')}", file=sys.stderr)
+            failed += _name(error)
+    sources += [] if settings.camera is None else [settings.camera]
+    if not sources:
+        return failed
+    backend.start()
+    answers = _Answers(settings)
+    for source in sources:
+        try:
+            if isinstance(source, int) or _is_video(source):
+                answers.of_video(source)
+            else:
+                answers.of_photo(source)
+        except UserError as error:
+            failed += _name(error)
     return failed
 
 
-def find(photo: np.ndarray, predictor, detector=None) -> list[dict]:
-    """The faces of a photo, largest first.
+class _Answers:
+    """A model and where its answers go: lines to stdout, drawn copies to --out."""
 
-    Args:
-        photo: `(h, w, 3)` uint8 RGB.
-        detector: an `mtcnn.MTCNN`; None if the photo is a face crop.
+    def __init__(self, settings: PredictConfig):
+        from .predictor import load_predictor, shipped
 
-    Returns:
-        For each face `box` (x, y, width, height), `landmarks` by name as [x, y], both in pixels of the
-        photo from its upper left corner, and `attributes` by name as probabilities; of a model that predicts them `errors`, by how
-        many pixels a coordinate of each landmark is expected to be off.
+        self.settings, model = settings, settings.model or "mobile"
+        is_path = Path(model).name != model or Path(model).exists()
+        self.predictor = load_predictor(model if settings.model and is_path else shipped(model))
+        if "research" in (licence := str(self.predictor.card.get("licence"))):
+            print(f"note: this model is for research only. {licence}", file=sys.stderr)
+        if settings.out:
+            try:
+                Path(settings.out).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{settings.out}: expected a folder for drawn copies, got '{error.strerror}'; name another --out") from None
+        self.detector = mtcnn() if settings.detect else None
+        self.drawn = collections.Counter()
+
+    def of_photo(self, name: str):
+        from .data.images import read_image
+        from .plots import draw_faces
+
+        photo = read_image(name)
+        faces = find(photo, self.predictor, self.detector)
+        if not faces:
+            raise UserError(
+                f"{name}: expected a face, found none; use a picture with a larger, upright face, or --no-detect for a face crop"
+            )
+        for face in faces:
+            x, y, width, height = face["box"]
+            words = f"{name}: face of {width} x {height} pixels at {x}, {y}{_words(face)}"
+            print(json.dumps({"image": name, **face}) if self.settings.json else words, flush=True)
+        if self.settings.out:
+            print(f"drawn: {draw_faces(photo, faces, self._drawing(Path(name).stem, '.png'))}", file=sys.stderr)
+
+    def of_video(self, source: str | int):
+        """Answers for each frame, or a line for each face at the end. Ctrl-C ends it, with whole files."""
+        from .tracking import Tracker
+        from .video import Video
+
+        faces_seen, frames, end = _Faces(), 0, None
+        with Video(source) as video, self._copy(video) as (file, write), self._bar(video) as bar:
+            tracker = Tracker(self.predictor, self.detector, self.settings.detect_every, self.settings.smooth)
+            try:
+                for seconds, picture in video:
+                    if frames and seconds >= (self.settings.seconds or math.inf):
+                        end = "--seconds"
+                        break
+                    faces = tracker(picture, seconds)
+                    faces_seen.add(faces, seconds)
+                    for face in faces if self.settings.json else ():
+                        kind = "camera" if video.live else "video"
+                        print(json.dumps({kind: source, "frame": frames, "time": round(seconds, 3), **face}), flush=True)
+                    write(picture, faces, seconds)
+                    frames += 1
+                    bar.update()
+            except KeyboardInterrupt:
+                if not frames:
+                    raise
+                end = "Ctrl-C"
+        if not self.settings.json:
+            print(*(f"{video.name}: {line}\n" for line in faces_seen.lines()), sep="", end="", flush=True)
+        if file:
+            print(f"drawn: {file}", file=sys.stderr)
+        if end == "Ctrl-C" and not video.live:
+            raise KeyboardInterrupt
+        if not faces_seen:
+            raise UserError(f"{video.name}: expected a face, found none in {frames} frame{'s' * (frames > 1)}; use a larger, upright face")
+        if video.live and not end:
+            raise UserError(f"{video.name}: expected pictures until Ctrl-C or --seconds, got the last one after {frames}; plug it in again")
+        if not end and video.count and frames < 0.9 * video.count:  # containers' counts may be estimates
+            print(f"note: {video.name}: only {frames} of {video.count} frames can be read", file=sys.stderr)
+
+    @contextlib.contextmanager
+    def _copy(self, video):
+        """The file of a video's drawn copy and what adds a frame to it; None and nothing without --out."""
+        from .video import draw, writing
+
+        if not self.settings.out:
+            yield None, lambda picture, faces, seconds: None
+            return
+        file = self._drawing(video.name.replace(" ", "") if video.live else Path(video.name).stem, ".mp4")
+        with writing(file, video.fps, video.live) as write:
+            yield file, lambda picture, faces, seconds: write(draw(picture, faces), seconds)
+
+    def _bar(self, video):
+        from tqdm import tqdm
+
+        # on one terminal it would run into the lines; None: only on terminals
+        hidden = True if self.settings.json and sys.stdout.isatty() else None
+        return tqdm(total=video.count, desc=video.name, unit=" frames", leave=False, disable=hidden)
+
+    def _drawing(self, stem: str, suffix: str) -> Path:
+        """A file of its own in --out, so that neither a photo in that folder nor another one's drawing is written over."""
+        name = f"{stem}_faces"
+        self.drawn[name + suffix] += 1
+        number = "" if self.drawn[name + suffix] == 1 else f"-{self.drawn[name + suffix]}"
+        return Path(self.settings.out) / f"{name}{number}{suffix}"
+
+
+class _Faces(dict):
+    """The faces of a video by id: when each was seen first and last, in how many frames, and the sums of its attributes."""
+
+    def add(self, faces: list[dict], seconds: float):
+        for face in faces:
+            first, _, frames, sums = self.get(face["id"], (seconds, seconds, 0, collections.Counter()))
+            sums.update(face["attributes"])
+            self[face["id"]] = first, seconds, frames + 1, sums
+
+    def lines(self) -> list[str]:
+        return [
+            f"face {number} in {frames} frame{'s' * (frames > 1)} from {first:.1f} to {last:.1f} s"
+            + _words({"attributes": {name: total / frames for name, total in sums.items()}})
+            for number, (first, last, frames, sums) in sorted(self.items())
+        ]
+
+
+def _words(face: dict) -> str:
+    return f": {', '.join(words)}" if (words := surest_attributes(face)) else ""
+
+
+def _name(error: UserError) -> int:
+    """Names one file that cannot be used."""
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+def _files(name: str) -> list[str]:
+    """A file, or the photos and videos of a folder in the order of their names.
+
+    Raises:
+        UserError: the folder has none.
     """
-    if detector is None:
-        height, width = photo.shape[:2]
-        crops, to_photo, boxes = [photo], [np.float64([[1, 0, 0], [0, 1, 0]])], [[0, 0, width, height]]
-    else:
-        found = sorted(detector.detect_faces(photo), key=lambda face: -face["box"][2] * face["box"][3])
-        frames = [_training_frame(photo, face["keypoints"], predictor) for face in found]
-        crops, to_photo = [crop for crop, _ in frames], [matrix for _, matrix in frames]
-        boxes = [[int(value) for value in face["box"]] for face in found]
-    if not crops:
-        return []
-    answers = predictor(crops)
-    faces = []
-    for i, (crop, matrix, box) in enumerate(zip(crops, to_photo, boxes, strict=True)):
-        face = {"box": box, "landmarks": {}, "attributes": {}}
-        for task in predictor.tasks:
-            answer = answers[task.name][i]
-            if isinstance(task, Landmarks):
-                points = (answer * crop.shape[1::-1] - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
-                if (error := f"{task.name}_error") in answers:
-                    pixels = np.sqrt(crop.shape[0] * crop.shape[1] * abs(np.linalg.det(matrix[:, :2])))
-                    face["errors"] = {
-                        name: round(float(share * pixels), 2) for name, share in zip(task.points, answers[error][i], strict=True)
-                    }
-                face["landmarks"] |= {name: [round(float(v), 2) for v in point] for name, point in zip(task.points, points, strict=True)}
-            else:
-                face["attributes"] |= {name: round(float(p), 4) for name, p in zip(task.probability_names, answer, strict=True)}
-        faces.append(face)
-    return faces
+    from PIL import Image
+
+    from .data.images import FORMATS
+
+    folder = Path(name)
+    if not folder.is_dir():
+        return [name]
+    photos = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    files = [str(file) for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in files if _is_video(file) or Path(file).suffix.lower() in photos]
+    if not files:
+        raise UserError(f"{name}: expected photos or videos in the folder, found none; name another folder")
+    return files
 
 
-def _training_frame(photo: np.ndarray, keypoints: dict, predictor) -> tuple[np.ndarray, np.ndarray]:
-    """A face cut as the training pictures were, and the 2x3 matrix from its pixels back to the photo's.
+def _is_video(name: str) -> bool:
+    from .video import SUFFIXES
 
-    The similarity that brings the detected points closest to the training part's mean points, between the
-    coordinates of OpenCV: (0, 0) is the first pixel's centre.
-    """
-    import cv2
-
-    frame = predictor.card["frame"]
-    task = next(task for task in predictor.tasks if isinstance(task, Landmarks))
-    mean = dict(zip(task.points, np.array(frame["mean_landmarks"][task.name]) * frame["size"], strict=True))
-    names = {"left_mouth": "mouth_left", "right_mouth": "mouth_right"}  # MTCNN's words
-    common = [point for point in task.points if names.get(point, point) in keypoints]
-    if len(common) < 2:
-        raise UserError(
-            f"expected a model with points that a face detector knows ({', '.join(keypoints)}), got {', '.join(task.points)}; add --no-detect"
-        )
-    here = np.float64([keypoints[names.get(point, point)] for point in common]) - 0.5
-    there = np.float64([mean[point] for point in common]) - 0.5
-    matrix, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.LMEDS)
-    if matrix is None:
-        raise UserError("expected a face with five points apart from each other, got one whose points coincide; use a larger picture")
-    # a warp samples single pixels: cut a large face at a multiple of the frame and average that down
-    times = max(1, int(1 / np.linalg.norm(matrix[:, 0])))
-    size = [times * side for side in frame["size"]]
-    # scaling about the corner moves the first pixel's centre
-    large = times * matrix + [[0, 0, (times - 1) / 2]]
-    crop = cv2.warpAffine(photo, large, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(crop, frame["size"], interpolation=cv2.INTER_AREA), cv2.invertAffineTransform(matrix)
-
-
-def _detector():
-    try:
-        from mtcnn import MTCNN
-    except ImportError:
-        raise UserError(
-            "expected the face detector mtcnn, which is not installed; run: pip install 'smtn_keras[detect]', or add --no-detect for face crops"
-        ) from None
-    return MTCNN()
+    return Path(name).suffix.lower() in SUFFIXES
 
 
 if __name__ == "__main__":

@@ -59,6 +59,22 @@ def load_predictor(path: str | Path, flip: bool = False, threads: int | None = N
     raise UserError(f"{path}: expected a run folder, an exported folder, a SavedModel folder or a .tflite file, got {came}; check --model")
 
 
+def shipped(name: str = "mobile") -> Path:
+    """The folder of a model that comes with the package.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    here = Path(__file__).parent
+    folders = here / "exported", here.parent / "exported"  # of an install, of a checkout
+    there = {card.parent.name: card.parent for folder in reversed(folders) for card in sorted(folder.glob(f"*/{cards.CARD}"))}
+    if name not in there:
+        raise UserError(
+            f"{name}: expected a shipped model ({', '.join(there) or 'there is none here'}) or a path that exists; check --model"
+        )
+    return there[name]
+
+
 def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool = False):
     """The network as it is delivered.
 
@@ -121,6 +137,7 @@ def _of_saved_model(folder: Path) -> Predictor:
         answers = signature(image=tf.constant(images.astype(image.dtype.as_numpy_dtype)))
         return {name: value.numpy() for name, value in answers.items()}
 
+    _check_outputs(ask(np.zeros((1, *image.shape[1:]))), cards.tasks_of(card), folder)
     return Predictor(cards.tasks_of(card), image.shape[1], card["data"], ask)
 
 
@@ -134,10 +151,11 @@ def _of_litert(file: Path, threads: int | None) -> Predictor:
             runner = Interpreter(model_path=str(file), num_threads=threads).get_signature_runner(card["signature"])
             inputs, outputs = runner.get_input_details(), runner.get_output_details()
             # the runtime sets itself up, and says so, at the first call
-            runner(**{name: np.zeros(of["shape"], of["dtype"]) for name, of in inputs.items()})
+            answer = runner(**{name: np.zeros(of["shape"], of["dtype"]) for name, of in inputs.items()})
     except Exception as error:  # the runtime raises many kinds on a damaged file
         raise _damaged(file, "a LiteRT model", error) from None
     _check_contract(file, card, inputs, outputs)
+    _check_outputs({name: values[:1] for name, values in answer.items()}, cards.tasks_of(card), file)
     (batch, size, _, _), dtype = inputs["image"]["shape"], inputs["image"]["dtype"]
 
     def ask(images):
@@ -170,6 +188,19 @@ def _check_contract(file: Path, card: dict, inputs: dict, outputs: dict):
             raise UserError(
                 f"{file}: expected the names of {name} that its {cards.CARD} says, got '{a}' for '{b}'; copy both from the export"
             )
+
+
+def _check_outputs(answer: dict, tasks: tuple[Task, ...], path: Path):
+    """Raises unless a model gives what its card says: for each task an array of that name and size, of numbers."""
+    for task in tasks:
+        expected = (1, *cards.shape_of(task))
+        came = answer[task.name].shape if task.name in answer else f"only {', '.join(sorted(answer))}"
+        if came != expected:
+            raise UserError(
+                f"{path}: expected an output '{task.name}' of shape {expected} as {cards.CARD} says, got {came}; keep both of one export"
+            )
+        if not np.isfinite(answer[task.name]).all():
+            raise UserError(f"{path}: expected numbers as '{task.name}', got NaN or infinity; export a run that was trained to its end")
 
 
 def _damaged(path: Path, expected: str, error: Exception) -> UserError:

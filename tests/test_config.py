@@ -182,7 +182,9 @@ def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
     assert parse(["--stage", "2", "--width", "0.5"], "fit", "", before=tmp_path).network.width == 0.5
 
 
-@pytest.mark.parametrize(("command", "flag"), [("fit", "--learning-rate"), ("compare", "--networks"), ("report", "--split")])
+@pytest.mark.parametrize(
+    ("command", "flag"), [("fit", "--learning-rate"), ("compare", "--networks"), ("report", "--split"), ("predict", "--camera")]
+)
 def test_help_imports_no_heavy_library(command, flag):
     code = (
         f"import sys; from smtn_keras import {command}\n"

@@ -77,7 +77,7 @@ def test_predicted_errors_are_delivered(drawn, tmp_path, capsys):
     file = tmp_path / "face.png"
     cv2.imwrite(str(file), picture[..., ::-1])
     capsys.readouterr()
-    predict.main([str(file), "--model", str(run), "--no-detect"])
+    predict.main([str(file), "--model", str(run), "--no-detect", "--json"])
     errors = json.loads(capsys.readouterr().out)["errors"]
     height, width = picture.shape[:2]
     assert errors["nose"] == pytest.approx(of_run["landmarks_error"][0, 2] * (height * width) ** 0.5, abs=0.01)
@@ -188,6 +188,43 @@ def test_a_damaged_saved_model_is_one_sentence(exported, tmp_path):
     (copy / "saved_model" / "saved_model.pb").write_bytes(b"not this")
     with pytest.raises(UserError, match="expected a SavedModel, got a damaged or different file"):
         load_predictor(copy / "saved_model")
+
+
+def _rename(card):
+    card["tasks"][0]["name"] = "points"
+    card["frame"]["mean_landmarks"]["points"] = card["frame"]["mean_landmarks"]["landmarks"]
+
+
+OTHERS = {
+    "of another name": (_rename, r"expected an output 'points' of shape \(1, 5, 2\) as model.json says, got only attributes, landmarks"),
+    "of fewer labels": (
+        lambda card: card["tasks"][1]["labels"].pop(),
+        r"expected an output 'attributes' of shape \(1, 39\) .* got \(1, 40\)",
+    ),
+    "without a frame": (lambda card: card.pop("frame"), r"damaged or different file \('frame'\)"),
+    "of other points": (lambda card: card["frame"]["mean_landmarks"]["landmarks"].pop(), "damaged or different file"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_card_of_another_model_is_one_sentence(exported, tmp_path, case):
+    change, words = OTHERS[case]
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    card = json.loads((copy / "model.json").read_text())
+    change(card["data"])
+    (copy / "model.json").write_text(json.dumps(card))
+    for path in (copy, copy / "saved_model"):
+        with pytest.raises(UserError, match=words):
+            load_predictor(path)
+
+
+def test_a_model_of_nan_is_said_so():
+    from smtn_keras.data.celeba import FIVE_POINTS
+    from smtn_keras.predictor import _check_outputs
+
+    with pytest.raises(UserError, match="expected numbers as 'landmarks', got NaN"):
+        _check_outputs({"landmarks": np.full((1, 5, 2), np.nan)}, (FIVE_POINTS,), Path("model.tflite"))
 
 
 def test_what_is_no_model_is_said_so(tmp_path):
