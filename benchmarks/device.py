@@ -49,7 +49,7 @@ class DeviceConfig:
     out: str | None = None
     """A folder for all numbers, versions, processor and commit as device.json, and for device.csv, device.md and device.png."""
     cache: str = "~/.cache/smtn_keras/peers"
-    """Where the peers' environments lie."""
+    """Where the peers' environments lie, and the accuracies measured, which are taken from there while code, models and faces stay."""
 
     def __post_init__(self):
         for name in self.peers:
@@ -98,13 +98,12 @@ def compare(settings: DeviceConfig) -> dict:
         sets = [open_faces(name, settings.data_dir, Path(work), settings.faces) for name in settings.data]
         for contender in contenders:
             accuracy(contender, sets, max(settings.cores), cache)
-            if contender.model and contender.not_measured:
-                raise UserError(
-                    f"{contender.name}: expected a LiteRT model of smtn_keras.export, got one that fails ({contender.not_measured}); export it again"
-                )
+            _refuse_broken(contender)
         part, data = (sets[0].test, sets[0].name) if sets else (drawn_faces(Path(work)), None)
         for count in settings.cores:
             times(contenders, part, data, count, settings.rounds, cache)
+    for contender in contenders:
+        _refuse_broken(contender)
     everything = {
         "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "environment": runs.environment() | {"processor": _processor()},
@@ -134,6 +133,14 @@ def _models(named: tuple[str, ...]) -> dict[str, Path]:
                 )
         models[str(path)] = file
     return models
+
+
+def _refuse_broken(contender):
+    """A peer may be missing, a model that was named may not."""
+    if contender.model and contender.not_measured:
+        raise UserError(
+            f"{contender.name}: expected a LiteRT model of smtn_keras.export, got one that fails ({contender.not_measured}); export it again"
+        )
 
 
 def _processor() -> str:

@@ -1,6 +1,7 @@
 """benchmarks/device.py: which points of a peer are ours, what they are worth, and that the others go on without one that is lost."""
 
 import csv
+import dataclasses
 import json
 import re
 import sys
@@ -200,6 +201,18 @@ def test_a_peer_is_measured_before_and_after_its_offset(fake, ten, tmp_path):
     assert peer.offsets["ten"] == [[-0.05, -0.05]] * 5
 
 
+def test_what_was_measured_is_not_measured_again_while_all_stays_the_same(fake, ten, tmp_path):
+    first, again, other = fake("peer"), fake("peer"), fake("peer")
+    measure.accuracy(first, [ten], 1, tmp_path)
+    again.script.write_text("raise SystemExit('started')")
+    measure.accuracy(again, [ten], 1, tmp_path)
+    assert again.not_measured is None
+    assert (again.facts, again.metrics, again.views, again.offsets) == (first.facts, first.metrics, first.views, first.offsets)
+    more = dataclasses.replace(ten, test=dataclasses.replace(ten.test, truth_px=ten.test.truth_px + 1))
+    measure.accuracy(other, [more], 1, tmp_path)
+    assert other.not_measured == "started"
+
+
 def test_one_that_dies_or_says_nothing_does_not_end_the_run(fake, ten, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "PATIENCE", 20)
     dies = fake("dies", on_request="raise RuntimeError('no more')")
@@ -211,7 +224,7 @@ def test_one_that_dies_or_says_nothing_does_not_end_the_run(fake, ten, tmp_path,
     assert (dies.not_measured, absent.not_measured) == ("RuntimeError: no more", "ModuleNotFoundError: No module named 'no_such_package'")
     assert later.not_measured is None and good.not_measured is None
     measure.times([dies, later, absent, good], ten.test, "ten", 1, 8, tmp_path)
-    assert later.not_measured == "on 1 cores: enough" and not later.milliseconds and later.metrics
+    assert later.not_measured == "when timed, enough" and not later.milliseconds and later.metrics
     assert good.not_measured is None and good.milliseconds["1"]["count"] == 8 * measure.A_TURN
     assert not dies.milliseconds and not absent.milliseconds
 
@@ -362,7 +375,20 @@ def exported(drawn):
 
 def test_an_export_is_worth_what_evaluate_says_of_its_run(exported, drawn, tmp_path, capsys):
     out = tmp_path / "out"
-    flags = ["--data", "synthetic", "--data-dir", str(drawn / "data"), "--cores", "1", "--rounds", "2", "--out", str(out)]
+    flags = [
+        "--data",
+        "synthetic",
+        "--data-dir",
+        str(drawn / "data"),
+        "--cores",
+        "1",
+        "--rounds",
+        "2",
+        "--out",
+        str(out),
+        "--cache",
+        str(tmp_path),
+    ]
     device.main([str(exported), str(exported / "model.tflite"), "--peers", *flags])
     everything = json.loads((out / "device.json").read_text())
     folder, file = everything["contenders"]

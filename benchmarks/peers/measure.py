@@ -1,16 +1,20 @@
 """Asking contenders, each in its process: how accurate they are, and how long they take, in turns."""
 
 import dataclasses
+import hashlib
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from statistics import quantiles
 
 import numpy as np
 from tqdm import tqdm
 
+from smtn_keras import runs
 from smtn_keras.metrics import attribute_metrics
 from smtn_keras.predictor import CARD
+from smtn_keras.tables import number
 from smtn_keras.tasks import tasks_from_json
 
 from . import scores
@@ -70,27 +74,59 @@ class Contender:
 def accuracy(contender: Contender, sets: list[Faces], cores: int, cache: Path):
     """Measures a contender on the test part of each data set, seeing and moved as is best on the validation part.
 
-    If it is lost on the way, what was measured stays.
+    What was measured before, of the same files on the same faces, is read from the cache. If the contender is lost, what was measured stays.
     """
+    process = None
     try:
-        process = contender.start(cores, cache)
         for data in sets:
-            asks = _Asking(process, contender)
-            some = Part(data.validation.file, data.validation.truth_px[:VIEW_FACES], data.validation.sizes[:VIEW_FACES])
-            candidates = scores.views(contender.shown, data.validation.truth_px, data.validation.sizes)
-            bar = tqdm(candidates, f"{contender.name}: views of {data.name}", leave=False, disable=not sys.stderr.isatty())
-            view = scores.best_view([(candidate, asks(some, candidate)[0]) for candidate in bar], some.truth_px, some.sizes)
-            offset = scores.fixed_offset(asks(data.validation, view)[0], data.validation.truth_px)
-            points_px, probabilities = asks(data.test, view)
-            result = scores.metrics(points_px, data.test.truth_px, data.test.sizes, offset)
-            if probabilities is not None:
-                result["accuracy"] = _label_accuracy(contender.model, probabilities, data)
-            contender.metrics[data.name] = result
-            contender.views[data.name] = view
-            contender.offsets[data.name] = np.stack([offset.real, offset.imag], axis=-1).round(4).tolist()
-        process.close()
+            file = cache / "measured" / f"{_digest(contender, data)}.json"
+            if file.is_file():
+                known = json.loads(file.read_text())
+            else:
+                process = process or contender.start(cores, cache)
+                known = {"facts": contender.facts} | _on(data, contender, process)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                runs.write(file, json.dumps(known, indent=2) + "\n")
+            contender.facts = known["facts"]
+            for kind in ("metrics", "views", "offsets"):
+                getattr(contender, kind)[data.name] = known[kind]
+            print(f"{contender.name}: NME {number(known['metrics']['nme'])} % on {data.name}", file=sys.stderr)
     except Lost as error:
         contender.not_measured = str(error)
+    else:
+        if process:
+            process.close()
+
+
+def _digest(contender: Contender, data: Faces) -> str:
+    """Of all on which the accuracy depends: the code, the packages, the model and the faces."""
+    if contender.packages:
+        packages = (HERE / f"{contender.packages}.txt").read_text()
+    else:
+        packages = str(sorted(f"{package.name}=={package.version}" for package in metadata.distributions()))
+    code = [HERE / "serve.py", HERE / "scores.py", Path(__file__), *HERE.parent.glob("browser*")]
+    model = [contender.model, contender.model.with_name(CARD)] if contender.model else []
+    files = [file.read_bytes() for file in (*code, *model, data.validation.file, data.test.file)]
+    truth = [part.truth_px.tobytes() for part in (data.validation, data.test)]
+    digest = hashlib.sha256(f"{contender.name} {contender.served} {contender.shown} {packages}".encode())
+    for item in (*files, *truth):
+        digest.update(hashlib.sha256(item).digest())
+    return digest.hexdigest()[:32]
+
+
+def _on(data: Faces, contender: Contender, process: Process) -> dict:
+    """The metrics, the view and the offsets of a contender on a data set."""
+    asks, validation, test = _Asking(process, contender), data.validation, data.test
+    some = Part(validation.file, validation.truth_px[:VIEW_FACES], validation.sizes[:VIEW_FACES])
+    candidates = scores.views(contender.shown, validation.truth_px, validation.sizes)
+    tried = [(view, asks(some, view)[0]) for view in candidates] if len(candidates) > 1 else []
+    view = scores.best_view(tried, some.truth_px, some.sizes) if tried else candidates[0]
+    offset = scores.fixed_offset(asks(validation, view)[0], validation.truth_px)
+    points_px, probabilities = asks(test, view)
+    result = scores.metrics(points_px, test.truth_px, test.sizes, offset)
+    if probabilities is not None:
+        result["accuracy"] = _label_accuracy(contender.model, probabilities, data)
+    return {"metrics": result, "views": view, "offsets": np.stack([offset.real, offset.imag], axis=-1).round(4).tolist()}
 
 
 class _Asking:
@@ -131,7 +167,7 @@ def times(contenders: list[Contender], part: Part, data: str | None, cores: int,
         try:
             running.append((contender, contender.start(cores, cache), view, []))
         except Lost as error:
-            contender.not_measured = f"on {cores} cores: {error}"
+            contender.not_measured = str(error)
     starts = np.random.default_rng(0).integers(len(part), size=rounds)
     for start in tqdm(starts, f"{cores} cores", unit=" rounds", leave=False, disable=not sys.stderr.isatty()):
         turn = [int(start + i) % len(part) for i in range(1 + A_TURN)]
@@ -140,7 +176,7 @@ def times(contenders: list[Contender], part: Part, data: str | None, cores: int,
             try:
                 taken += process.ask(part.file, turn, view)["milliseconds"][1:]
             except Lost as error:
-                contender.not_measured = f"on {cores} cores: {error}"
+                contender.not_measured = f"when timed, {error}"
                 running.remove(one)
     for contender, process, _, taken in running:
         process.close()
