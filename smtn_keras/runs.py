@@ -64,7 +64,7 @@ def start(folder: Path, config: Config, data_card: dict, parameters: int | None,
     write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
     write(
         folder / "environment.json",
-        json.dumps({"parameters": parameters, "compute_dtype": compute_dtype} | _environment(), indent=2) + "\n",
+        json.dumps({"parameters": parameters, "compute_dtype": compute_dtype} | environment(), indent=2) + "\n",
     )
     write(folder / "config.json", config.to_json())
 
@@ -258,7 +258,7 @@ def _read_json(file: Path):
         raise UserError(f"{file}: expected JSON written by smtn_keras, got something else ({error}); make the run again") from None
 
 
-def _environment() -> dict:
+def environment() -> dict:
     """Versions, commit, machine and command of this process."""
     import keras
 

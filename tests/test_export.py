@@ -1,9 +1,7 @@
 """Exports answer like the run, and say what they are."""
 
 import json
-import runpy
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,12 +229,3 @@ def test_what_is_no_model_is_said_so(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(UserError, match="expected a run folder, an exported folder"):
             load_predictor(path)
-
-
-def test_the_benchmark_times_each_model_beside_the_first(exported, capsys):
-    main = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "exports.py"))["main"]
-    main((str(exported), str(exported / "saved_model")), rounds=3)
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{exported}  ") and first.endswith(" 1.00 times the first")
-    milliseconds, ratio = (float(word) for line in (second.split("saved_model")[1],) for word in (line.split()[0], line.split()[2]))
-    assert ratio == pytest.approx(milliseconds / float(first.split()[1]), rel=0.05, abs=0.01)

@@ -1,0 +1,126 @@
+"""The other end of serve.py: a process for each peer, with an environment made for it."""
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+HERE = Path(__file__).parent
+PATIENCE = 300  # seconds that an answer may take
+LEAVE = 10  # seconds that a process may take to end
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+
+
+class Lost(Exception):
+    """A peer that cannot be had, or that answers no more; the message says why."""
+
+
+class Process:
+    """A running peer.
+
+    Attributes:
+        facts: what it said of itself: its `points`, what else it `gives`, its `threads`, `megabytes`, `files` and `versions`.
+
+    Raises:
+        Lost: if it does not start.
+    """
+
+    def __init__(self, command: list[str], cores: int):
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
+        environment = os.environ | dict.fromkeys(THREADS, str(cores)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        with on_cores(cores):
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, env=environment
+            )
+        self.facts = self._next_line()
+
+    def ask(self, faces: Path, indices: list[int], view: list[float]) -> dict:
+        """The `answers` for pictures of a file, None where it finds no face, and the `milliseconds` that each took.
+
+        Args:
+            faces: an .npz file of pictures `(h, w, 3)` uint8 RGB.
+            view: left, top, right and bottom in [0, 1] of the pictures' sides.
+
+        Raises:
+            Lost: if the peer died or is silent.
+        """
+        with contextlib.suppress(BrokenPipeError):  # what it died of is read below
+            self._process.stdin.write(json.dumps({"faces": str(faces), "indices": indices, "view": view}) + "\n")
+            self._process.stdin.flush()
+        return self._next_line()
+
+    def close(self):
+        """Ends the process: by itself, so that it ends what it started, or else at once."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(LEAVE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._stderr.close()
+
+    def _next_line(self) -> dict:
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            self.close()
+            raise Lost(f"it did not answer for {PATIENCE} s")
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            self._stderr.seek(0)
+            said = self._stderr.read().strip().splitlines()
+            self.close()
+            raise Lost(said[-1].strip() if said and code > 0 else f"its process ended with {code}")
+        return json.loads(line)
+
+
+@contextlib.contextmanager
+def on_cores(count: int):
+    """Keeps this thread, and so the processes that it starts, on the first so many cores; where a system cannot, nothing."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def cores_here() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def interpreter(requirements: Path, cache: Path) -> list[str]:
+    """A Python with exactly these packages, as a command; made in a folder of `cache` if it was not yet.
+
+    Raises:
+        Lost: if they cannot be installed.
+    """
+    folder = cache / f"{requirements.stem}-{sys.version_info.major}.{sys.version_info.minor}"
+    python, whole = folder / "bin" / "python", folder / "installed.txt"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        # written last, so that a folder without it, or of other packages, is made anew
+        if not (whole.is_file() and whole.read_text() == requirements.read_text()):
+            print(f"installing {requirements.stem} into {folder}", file=sys.stderr)
+            _run(sys.executable, "-m", "venv", "--clear", folder)
+            _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", requirements)
+            whole.write_text(requirements.read_text())
+    return [str(python), "-E"]  # -E: this process' own PYTHONPATH is not for it
+
+
+def _run(*command):
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        raise Lost(f"it could not be installed: {errors[-1].removeprefix('ERROR: ') if errors else f'pip ended with {done.returncode}'}")
