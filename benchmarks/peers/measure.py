@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from smtn_keras import runs
+from smtn_keras.card import CARD
 from smtn_keras.metrics import attribute_metrics
-from smtn_keras.predictor import CARD
 from smtn_keras.tables import number
 from smtn_keras.tasks import tasks_from_json
 
