@@ -250,6 +250,16 @@ def test_videos_without_frames_or_faces(dots, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1, "the others are still done"
 
 
+def test_a_cut_off_video_is_noted(dots, tmp_path, capsys):
+    file = video_of_dots(tmp_path / "clip.avi", step=0)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    dots.faces = [shape_at(0)]
+    assert ended([file]) == 0
+    (note,) = capsys.readouterr().err.splitlines()
+    read = int(note.removeprefix(f"note: {file}: only ").removesuffix(" of 20 frames can be read"))
+    assert 0 < read < 18
+
+
 def camera(monkeypatch, pictures, then):
     """A camera 0 that gives pictures and then fails or raises."""
 
