@@ -1,5 +1,6 @@
 """Installs smtn_keras: `pip install .`"""
 
+import json
 import re
 from pathlib import Path
 
@@ -36,9 +37,17 @@ EXTRAS = {
     "jax": JAX,
     "peers": PEERS,
     "notebooks": NOTEBOOKS,
-    # scikit-image has a public-domain photo, too
-    "test": [*DETECT, *JAX, *PEERS, *KERNEL, "nbclient>=0.11", "nbformat>=5.11", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"],
+    # scikit-image has a public-domain photo, too; playwright drives a browser that is there
+    "test": [
+        *(*DETECT, *JAX, *PEERS, *KERNEL, "nbclient>=0.11", "nbformat>=5.11"),
+        *("playwright>=1.65", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"),
+    ],
 }
+
+# The page, and what npm has put beside it: a wheel built after `npm ci --omit=dev --prefix web` needs no npm where it is installed.
+SERVED = json.loads((HERE / "web/package.json").read_text())["served"]
+PAGE = ["*.html", "*.css", "*.js", "*.svg", "package*.json"]
+PAGE += [f"node_modules/{package}/{pattern}" for package, patterns in SERVED.items() for pattern in (*patterns, "package.json")]
 
 setup(
     name="smtn_keras",
@@ -49,7 +58,9 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["smtn_keras", "smtn_keras.*"]),
+    packages=[*find_packages(include=["smtn_keras", "smtn_keras.*"]), "smtn_keras.www"],
+    package_dir={"smtn_keras.www": "web"},
+    package_data={"smtn_keras.www": PAGE},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )
