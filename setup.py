@@ -1,5 +1,6 @@
 """Installs smtn_keras: `pip install .`"""
 
+import json
 import re
 from pathlib import Path
 
@@ -37,19 +38,17 @@ EXTRAS = {
     "peers": PEERS,
     "quantise": QUANTISE,
     "notebooks": NOTEBOOKS,
-    # scikit-image has a public-domain photo, too
+    # scikit-image has a public-domain photo, too; playwright drives a browser that is there
     "test": [
-        *JAX,
-        *PEERS,
-        *QUANTISE,
-        *KERNEL,
-        "nbclient>=0.11",
-        "nbformat>=5.11",
-        "pytest>=9.2",
-        "pytest-xdist>=3.8",
-        "ruff>=0.17",
+        *(*JAX, *PEERS, *QUANTISE, *KERNEL, "nbclient>=0.11", "nbformat>=5.11"),
+        *("playwright>=1.65", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"),
     ],
 }
+
+# The page, and what npm has put beside it: a wheel built after `npm ci --omit=dev --prefix web` needs no npm where it is installed.
+SERVED = json.loads((HERE / "web/package.json").read_text())["served"]
+PAGE = ["*.html", "*.css", "*.js", "*.svg", "package*.json"]
+PAGE += [f"node_modules/{package}/{pattern}" for package, patterns in SERVED.items() for pattern in (*patterns, "package.json")]
 
 setup(
     name="smtn_keras",
@@ -60,9 +59,9 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[*find_packages(include=["smtn_keras", "smtn_keras.*"]), "smtn_keras.exported"],
-    package_dir={"smtn_keras.exported": "exported"},
-    package_data={"smtn_keras.exported": ["mobile*/model.tflite", "mobile*/model.json", "mobile*/README.md"]},
+    packages=[*find_packages(include=["smtn_keras", "smtn_keras.*"]), "smtn_keras.exported", "smtn_keras.www"],
+    package_dir={"smtn_keras.exported": "exported", "smtn_keras.www": "web"},
+    package_data={"smtn_keras.exported": ["mobile*/model.tflite", "mobile*/model.json", "mobile*/README.md"], "smtn_keras.www": PAGE},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )
