@@ -104,7 +104,12 @@ def _digest(contender: Contender, data: Faces) -> str:
         packages = (HERE / f"{contender.packages}.txt").read_text()
     else:
         packages = str(sorted(f"{package.name}=={package.version}" for package in metadata.distributions()))
-    code = [HERE / "serve.py", HERE / "scores.py", Path(__file__), *HERE.parent.glob("browser*")]
+    code = [
+        HERE / "serve.py",
+        HERE / "scores.py",
+        Path(__file__),
+        *(sorted(HERE.parent.glob("browser.*")) if contender.served == "face_api" else ()),
+    ]
     model = [contender.model, contender.model.with_name(CARD)] if contender.model else []
     files = [file.read_bytes() for file in (*code, *model, data.validation.file, data.test.file)]
     truth = [part.truth_px.tobytes() for part in (data.validation, data.test)]

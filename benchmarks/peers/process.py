@@ -77,7 +77,7 @@ class Process:
             self._stderr.seek(0)
             said = self._stderr.read().strip().splitlines()
             self.close()
-            raise Lost(said[-1].strip() if said and code > 0 else f"its process ended with {code}")
+            raise Lost(said[-1].removeprefix("smtn_keras.errors.UserError: ") if said and code > 0 else f"its process ended with {code}")
         return json.loads(line)
 
 

@@ -182,9 +182,8 @@ def mtcnn(cores: int):
 
     def answer(picture, view):
         crop, corner = cut(picture, view)
-        # a face fills the picture, so the pyramid need not go down to tiny ones
-        smallest = min(picture.shape[:2]) // 3
-        found = detector.detect_faces(crop, fit_to_image=False, min_face_size=smallest, threshold_onet=DETECTION)
+        # the smallest face stays at its 20 px, though a larger one would be faster: with any other it finds none
+        found = detector.detect_faces(crop, fit_to_image=False, threshold_onet=DETECTION)
         if not found:
             return None
         keypoints = max(found, key=lambda face: face["confidence"])["keypoints"]
