@@ -529,7 +529,7 @@ def test_the_shipped_model_is_found_in_a_checkout_and_in_an_install(tmp_path, mo
 def test_an_install_holds_the_shipped_models_and_nobody_elses(tmp_path):
     pytest.importorskip("setuptools")
     root = Path(__file__).parent.parent
-    for name in ("setup.py", "README.md", "LICENSE", "smtn_keras/__init__.py"):
+    for name in ("setup.py", "README.md", "LICENSE", "smtn_keras/__init__.py", "web/package.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(root / name, tmp_path / name)
     for name in ("mobile/model.tflite", "mobile/model.json", "mobile/README.md", "mobile/saved_model/saved_model.pb", "own/model.tflite"):

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from smtn_keras import evaluate, export, fit
-from smtn_keras.predictor import CARD
+from smtn_keras.card import CARD
 
 
 @pytest.mark.parametrize("name", one_step.VARIANTS)
