@@ -134,11 +134,12 @@ def _file(run, model, settings: ExportConfig, sets) -> tuple[bytes, str | None]:
 
     images, calibrated_on = None, None
     if settings.quantise == "int8":
-        source, pictures = _pictures(sets, "train", max(CALIBRATION_PICTURES, settings.batch))
+        source, pictures = _pictures(sets, "train", CALIBRATION_PICTURES)
         calibrated_on = f"{len(pictures)} pictures of {source}"
         print(f"calibrated on {calibrated_on}")
         stack = np.stack([resize(picture, model.input.shape[1]) for picture in pictures]).astype(settings.input)
-        images = [stack[i : i + settings.batch] for i in range(0, len(stack) - settings.batch + 1, settings.batch)]
+        calls = -(-len(stack) // settings.batch)
+        images = np.split(np.resize(stack, (calls * settings.batch, *stack.shape[1:])), calls)  # the first ones again fill the last call
     content = quantise(convert(model, settings.batch, settings.input), settings.quantise, run.model, images)
     return with_names(content, {task.name: cards.names_of(task) for task in run.tasks}), calibrated_on
 
@@ -242,7 +243,8 @@ def _losses(run, by_run, by_file, sets: list) -> tuple[dict, dict]:
         before, after = (headlines(result[key]) for result in results)
         print(f"loss on {key}, {data.counts['validation']} pictures:\n  {'':10}{'run':>9}{'file':>10}{'change':>9}")
         for name in before:
-            print(f"  {name:10}{before[name]:>8.2f}%{after[name]:>9.2f}%{after[name] - before[name]:>+9.2f}")
+            change = round(after[name] - before[name], 2) + 0.0  # no -0.00
+            print(f"  {name:10}{before[name]:>8.2f}%{after[name]:>9.2f}%{change:>+9.2f}")
     return results
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -84,7 +85,8 @@ def quantise(float_model: bytes, preset: Preset, network, images: list[np.ndarra
     else:
         quantizer.add_dynamic_config(weighted, every, num_bits=8)
     ranges = None
-    with backend.quiet_native_code(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar
+    # a progress bar, and a note on memory
+    with backend.quiet_native_code(), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
         if preset == "int8":
             quantizer.add_static_config(maps, every, activation_num_bits=8, weight_num_bits=8)  # a later rule is stronger
             ranges = _ranges(float_model, images)
@@ -94,8 +96,8 @@ def quantise(float_model: bytes, preset: Preset, network, images: list[np.ndarra
 def _ranges(float_model: bytes, images: list[np.ndarray]) -> dict:
     """The lowest and the highest value of each tensor over all images.
 
-    The quantiser's own way is a moving average of the images' extremes, which cuts off most of them: on CelebA's validation part 16 to
-    36 % more error in the probabilities and about the same in the points.
+    The quantiser's own way, a moving average of each image's extremes, cuts most of them off: on CelebA's validation part that was a
+    fifth more error in the probabilities, and in a network of few channels and epochs six times as much in the points.
     """
     from litert_quantizer.calibrator import CalibrationMode, Calibrator
     from litert_quantizer.recipe_manager import RecipeManager

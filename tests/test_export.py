@@ -140,7 +140,7 @@ def test_a_quantised_export_measures_what_it_loses(drawn, tmp_path, capsys):
     row = next(line.split() for line in said.splitlines() if line.split()[:1] == ["NME"])
     run, file = (card[key]["synthetic/validation"]["landmarks"]["metrics"]["nme"] for key in ("run_metrics", "metrics"))
     assert f"loss on synthetic/validation, {count['validation']} pictures" in said
-    assert row[1:] == [f"{run:.2f}%", f"{file:.2f}%", f"{file - run:+.2f}"]
+    assert row[1:] == [f"{run:.2f}%", f"{file:.2f}%", f"{round(file - run, 2) + 0.0:+.2f}"]
     assert 0 < abs(file - run) < 1
 
     # seven pictures are a whole batch and a part of one
