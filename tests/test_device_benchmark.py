@@ -464,3 +464,19 @@ def test_data_without_the_five_points_is_refused(tiny_dir, tmp_path):
         faces.open_faces("tinystranger", str(tmp_path), tmp_path, None)
     part = faces.open_faces("tiny", str(tiny_dir), tmp_path, 3).test
     assert len(part) == 3 and len(np.load(part.file)) == 3
+
+
+def test_mtcnn_answers_in_pixels_of_the_picture_whatever_its_view(tmp_path):
+    pytest.importorskip("mtcnn")
+    photo = pytest.importorskip("skimage.data").astronaut()[:240, 120:330]
+    np.savez(tmp_path / "photo.npz", photo, np.zeros_like(photo))
+    running = measure.Contender("MTCNN", "mtcnn", None, "margins").start(1, tmp_path)
+    assert running.facts["points"] == list(serve.FIVE) and 1.5 < running.facts["megabytes"] < 2.5
+    (whole, nobody), (wider, _) = (
+        running.ask(tmp_path / "photo.npz", [0, 1], view)["answers"] for view in (scores.WHOLE, [-0.25, -0.25, 1.25, 1.25])
+    )
+    running.close()
+    assert nobody is None
+    left_eye, right_eye, nose, left_mouth, right_mouth = np.array(whole["landmarks"])
+    assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0] and left_eye[1] < nose[1] < left_mouth[1]
+    np.testing.assert_allclose(whole["landmarks"], wider["landmarks"], atol=4)

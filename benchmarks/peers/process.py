@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 HERE = Path(__file__).parent
-PATIENCE = 300  # seconds that an answer may take
+PATIENCE = 900  # seconds that an answer may take
 LEAVE = 10  # seconds that a process may take to end
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
