@@ -138,43 +138,6 @@ def test_a_damaged_file_is_one_sentence(exported, tmp_path, what):
         load_predictor(path)
 
 
-def _rename(card):
-    card["tasks"][0]["name"] = "points"
-    card["frame"]["mean_landmarks"]["points"] = card["frame"]["mean_landmarks"]["landmarks"]
-
-
-OTHERS = {
-    "of another name": (_rename, r"expected an output 'points' of shape \(1, 5, 2\) as model.json says, got only attributes, landmarks"),
-    "of fewer labels": (
-        lambda card: card["tasks"][1]["labels"].pop(),
-        r"expected an output 'attributes' of shape \(1, 39\) .* got \(1, 40\)",
-    ),
-    "without a frame": (lambda card: card.pop("frame"), r"damaged or different file \('frame'\)"),
-    "of other points": (lambda card: card["frame"]["mean_landmarks"]["landmarks"].pop(), "damaged or different file"),
-}
-
-
-@pytest.mark.parametrize("case", OTHERS)
-def test_a_card_of_another_model_is_one_sentence(exported, tmp_path, case):
-    change, words = OTHERS[case]
-    copy = tmp_path / "copy"
-    shutil.copytree(exported, copy)
-    card = json.loads((copy / "model.json").read_text())
-    change(card["data"])
-    (copy / "model.json").write_text(json.dumps(card))
-    for path in (copy, copy / "saved_model"):
-        with pytest.raises(UserError, match=words):
-            load_predictor(path)
-
-
-def test_a_model_of_nan_is_said_so():
-    from smtn_keras.data.celeba import FIVE_POINTS
-    from smtn_keras.predictor import _check_outputs
-
-    with pytest.raises(UserError, match="expected numbers as 'landmarks', got NaN"):
-        _check_outputs({"landmarks": np.full((1, 5, 2), np.nan)}, (FIVE_POINTS,), Path("model.tflite"))
-
-
 def test_what_is_no_model_is_said_so(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(UserError, match="expected a run folder, an exported folder"):
