@@ -177,10 +177,9 @@ function line({box, landmarks, errors, attributes}, {name, scale}) {
 }
 
 function about({card, network}) {
-  const {name, licence} = card.data;
-  const size = `${(card.parameters / 1e6).toFixed(1)} million parameters`;
-  const rights = licence ? ` ${licence}` : "";
-  $("about").textContent = `Attributes are a network's guesses. Here it is ${card.run}, ${size}, on ${accelerator(network)}, trained on ${name}.${rights}`;
+  const {name, licence = ""} = card.data;
+  const model = `${card.name ?? card.run}, ${(card.parameters / 1e6).toFixed(1)} million parameters, trained on ${name}`;
+  $("about").textContent = `Attributes are a network's guesses. Here it is ${model}, on ${accelerator(network)}. ${licence}`;
 }
 
 const accelerator = ({accelerator: name}) => (name === "webgpu" ? "WebGPU" : "WebAssembly");
