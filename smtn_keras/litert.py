@@ -115,19 +115,18 @@ def _scopes(network) -> tuple[str, str]:
     The image's normalisation makes no such map, nor does the layer before a `SoftArgmax`: its heatmaps are logits, and 256 levels
     are too few for them.
     """
-    from keras import layers
+    import keras
 
     from .networks.heads import SoftArgmax
 
     heatmaps = [layer.input for layer in network.layers if isinstance(layer, SoftArgmax)]
     weighted = [layer.name for layer in network.layers if layer.weights]
-    maps = [
-        layer.name
-        for layer in network.layers
-        if not isinstance(layer, layers.InputLayer | layers.Rescaling)
-        and len(layer.output.shape) == 4
-        and not any(layer.output is tensor for tensor in heatmaps)
-    ]
+    maps = []
+    for layer in network.layers:
+        outputs = keras.tree.flatten(layer.output)
+        before = isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling)
+        if not before and len(outputs[0].shape) == 4 and not any(outputs[0] is tensor for tensor in heatmaps):
+            maps.append(layer.name)
     return _of_layers(weighted), _of_layers(maps)
 
 

@@ -162,7 +162,7 @@ def test_without_the_quantiser_one_is_told_how_to_get_it(run, monkeypatch):
     "settings",
     [
         {"kind": "separation", "backbone": "mobilenet_v2", "width": 0.35, "head": "both"},
-        {"kind": "separation", "fusion": "concat", "head": "pooled", "activation": "crelu"},
+        {"kind": "separation", "fusion": "concat", "activation": "crelu"},
         {"kind": "mtan"},
         {"kind": "cascade"},
         {"kind": "cross_stitch"},
@@ -172,17 +172,23 @@ def test_without_the_quantiser_one_is_told_how_to_get_it(run, monkeypatch):
 )
 def test_every_system_can_be_int8(settings, faces_drawn):
     """Flip-averaged, so that the network is in the file twice."""
+    import keras
+
     from smtn_keras import networks
     from smtn_keras.config import Config, NetworkConfig
     from smtn_keras.data.celeba import TASKS
 
     pytest.importorskip("litert_quantizer")
+    keras.utils.set_random_seed(0)
     config = Config(stage=1, network=NetworkConfig(**{"image_size": SIZE, "width": 0.06} | settings))
     network = networks.build(config, TASKS)
     images = [face.astype(np.float32) for face in faces_drawn]
     float_model = litert.convert(serving_model(network, TASKS, config, flip=True))
     quantised = litert.quantise(float_model, "int8", network, images)
-    assert ("int8", "int8", "int8") in kinds(quantised, "CONV_2D")
-    for image in images[:3]:
-        for name, values in runner(float_model)(image=image).items():
-            np.testing.assert_allclose(runner(quantised)(image=image)[name], values, atol=0.05, err_msg=name)
+    assert kinds(quantised, "CONV_2D") == {("int8", "int8", "int8")}
+    back = [output["name"] for name, _, output in operations(quantised) if name == "DEQUANTIZE"]
+    assert len(back) <= 8, "maps go back to float at the heads alone"
+    before, after = runner(float_model), runner(quantised)
+    answers = [(before(image=image), after(image=image)) for image in images]
+    for name in ("landmarks", "attributes"):
+        assert np.mean([np.abs(a[name] - b[name]) for a, b in answers]) < 0.03, name

@@ -69,4 +69,5 @@ class CReLU(layers.Layer):
         return (*input_shape[:-1], 2 * input_shape[-1])
 
     def call(self, x):
-        return ops.relu(ops.concatenate([x, -x], axis=-1))
+        # times -1, as devices have no 8-bit negation
+        return ops.relu(ops.concatenate([x, x * -1.0], axis=-1))
