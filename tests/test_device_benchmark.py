@@ -122,7 +122,9 @@ def test_views_are_squares_around_the_mean_face_or_margins_around_the_picture():
         assert 100 * (right - left) == pytest.approx(200 * (bottom - top))
         assert (left + right) / 2 == pytest.approx(0.5)  # of the mean of the points, 50 px
     middle = scores.usual_view("squares", np.stack([FACE] * 3), sizes)
-    np.testing.assert_allclose(np.multiply(middle, [100, 200, 100, 200]), [50 - 64, 60 - 64, 50 + 64, 60 + 64])  # 3.2 times 40 px
+    np.testing.assert_allclose(
+        np.multiply(middle, [100, 200, 100, 200]), [50 - 64, 52 - 64, 50 + 64, 52 + 64]
+    )  # 3.2 times 40 px, 0.2 times higher
     none, quarter, _ = scores.views("margins", np.stack([FACE] * 3), sizes)
     assert none == [0, 0, 1, 1] and quarter == [-0.5, -0.25, 1.5, 1.25]  # 50 px of the longer side on all sides
 

@@ -10,7 +10,7 @@ from smtn_keras.metrics import landmark_metrics
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 MARGINS = (0.0, 0.25, 0.5)  # around the picture, in its longer side
 SIDES = (2.0, 2.4, 2.8, 3.2, 3.6, 4.0, 4.5)  # of squares, in distances of the eyes
-HEIGHTS = (-0.4, -0.2, 0.0, 0.2)  # of their centres below the middle of the five points, in distances of the eyes
+HEIGHTS = (-0.6, -0.4, -0.2, 0.0, 0.2)  # of their centres below the middle of the five points, in distances of the eyes
 
 
 def views(kind: str, truth_px: np.ndarray, sizes: np.ndarray) -> list[list[float]]:

@@ -39,7 +39,7 @@ def _accuracy(one: dict, data: str) -> list[str]:
     result = one["metrics"].get(data)
     if result is None:
         return ["-"] * 3
-    points = "" if result["points"] == 5 else f" ({result['points']} points)"
+    points = "" if result["points"] in (0, 5) else f" ({result['points']} points)"
     missed = f" ({number(result['not_found'])} not found)" if result["not_found"] else ""
     return [number(result["nme"]) + points, number(result["nme_after_offset"]) + points, number(result["failure_rate"]) + missed]
 
