@@ -17,6 +17,8 @@ from tqdm import trange
 
 from smtn_keras import web
 from smtn_keras.errors import UserError, clean_exit
+from smtn_keras.report import check_markers, insert
+from smtn_keras.tables import table
 
 HERE = Path(__file__).parent
 SWITCHES = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
@@ -158,21 +160,26 @@ def measure(models: Sequence[str | Path], crops: Sequence[np.ndarray], rounds: i
     return [Row(*row) for row in zip(names, np.median(times[WARM_UP:], axis=0), megabytes, strict=True)], browser.usable_ms
 
 
-def main(models: tyro.conf.Positional[tuple[str, ...]] = ("mobile",), rounds: int = 200):
+def main(models: tyro.conf.Positional[tuple[str, ...]] = ("mobile",), rounds: int = 200, into: str | None = None):
     """Milliseconds a face in headless Chromium, with WebAssembly.
 
     Args:
         models: Exported folders, or names of shipped models.
         rounds: In each, all answer for one face.
+        into: A Markdown file whose lines between '<!-- browser: begin -->' and '<!-- browser: end -->' are replaced by the table.
     """
     if not models or rounds < 1:
         raise UserError(f"expected a model and at least one round, got {len(models)} and {rounds}; name a model")
+    if into:
+        check_markers(Path(into), "browser")
     from smtn_keras.data.synthetic import draw_face
 
     rows, usable_ms = measure(models, [draw_face(seed=0, index=i)[0] for i in range(20)], rounds)
-    for row in rows:
-        print(f"{row.name}  {row.milliseconds:.2f} ms, {row.megabytes:.2f} MB")
-    print(f"the page of {models[0]} takes photos after {usable_ms / 1000:.2f} s")
+    lines = [[row.name, f"{row.milliseconds:.2f}", f"{row.megabytes:.2f}"] for row in rows]
+    text = f"{table(['', 'ms', 'MB'], lines)}\n\nThe page of {models[0]} takes photos {usable_ms / 1000:.2f} s after it is asked for."
+    print(text)
+    if into:
+        insert(Path(into), "browser", text)
 
 
 if __name__ == "__main__":

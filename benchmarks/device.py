@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from smtn_keras.errors import UserError, clean_exit
+from smtn_keras.report import check_markers, insert
 
 ROOT = Path(__file__).parent.parent
 PEERS = {  # by their function in peers/serve.py: a name, the environment of peers/*.txt, if any, and how a face is shown
@@ -48,6 +49,8 @@ class DeviceConfig:
     """Measure the first so many test faces, for a quick look."""
     out: str | None = None
     """A folder for all numbers, versions, processor and commit as device.json, and for device.csv, device.md and device.png."""
+    into: str | None = None
+    """A Markdown file whose lines between '<!-- device: begin -->' and '<!-- device: end -->' are replaced by the table."""
     cache: str = "~/.cache/smtn_keras/peers"
     """Where the peers' environments lie, and the accuracies measured, which are taken from there while code, models and faces stay."""
 
@@ -59,6 +62,8 @@ class DeviceConfig:
             raise UserError(f"--rounds and --faces: expected positive numbers, got {self.rounds} and {self.faces}")
         if self.out and Path(self.out).exists() and not Path(self.out).is_dir():
             raise UserError(f"--out {self.out}: expected a folder, got a file; name another")
+        if self.into:
+            check_markers(Path(self.into), "device")  # now, and not after half an hour
 
 
 def main(argv: list[str] | None = None):
@@ -111,10 +116,13 @@ def compare(settings: DeviceConfig) -> dict:
         "data": {of.name: {"validation": len(of.validation), "test": len(of.test)} for of in sets},
         "contenders": [dataclasses.asdict(one) | {"model": one.model and str(one.model)} for one in contenders],
     }
-    print(tables.markdown(everything))
+    text = tables.markdown(everything)
+    print(text)
     if settings.out:
         tables.write(everything, Path(settings.out))
         print(f"written: {settings.out}", file=sys.stderr)
+    if settings.into:
+        insert(Path(settings.into), "device", text)
     return everything
 
 

@@ -106,13 +106,24 @@ def insert(file: Path, name: str, text: str):
     Raises:
         UserError: if the file or a marker is missing.
     """
+    before, after = check_markers(file, name)
+    begin, end = markers(name)
+    runs.write(file, f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def check_markers(file: Path, name: str) -> tuple[str, str]:
+    """What stands before and after the two markers of a name in a Markdown file.
+
+    Raises:
+        UserError: if the file or a marker is missing.
+    """
     begin, end = markers(name)
     content = file.read_text() if file.is_file() else ""
     before, found, rest = content.partition(begin)
     _, ended, after = rest.partition(end)
     if not found or not ended:
         raise UserError(f"{file}: expected a file with the lines '{begin}' and '{end}', found them not; add them where the tables belong")
-    runs.write(file, f"{before}{begin}\n{text}\n{end}{after}")
+    return before, after
 
 
 def markers(name: str) -> tuple[str, str]:

@@ -56,15 +56,20 @@ def test_face_api_sees_the_eyes(benchmark, astronaut):
     assert [file.suffix for file in face_api.files] == [".bin", ".bin"]
 
 
-def test_it_prints_a_row_for_each(benchmark, capsys):
+def test_it_prints_a_row_for_each(benchmark, capsys, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- browser: begin -->\n<!-- browser: end -->")
     try:
-        benchmark["main"](("mobile",), rounds=2)
+        benchmark["main"](("mobile",), rounds=2, into=str(page))
     except UserError as error:
         pytest.skip(str(error))
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines[:3]] == ["mobile", "face-api, 68 points", "face-api, age and gender"]
-    assert all(line.endswith(" MB") for line in lines[:3])
-    assert lines[3].startswith("the page of mobile takes photos after ")
+    said = capsys.readouterr().out
+    assert page.read_text() == f"<!-- browser: begin -->\n{said}<!-- browser: end -->"
+    head, _, *rows = [line.split(" | ") for line in said.splitlines()[:5]]
+    assert head == ["| ", "ms", "MB |"]
+    assert [row[0] for row in rows] == ["| mobile", "| face-api, 68 points", "| face-api, age and gender"]
+    assert all(float(row[1]) > 0 and float(row[2].removesuffix(" |")) > 0 for row in rows)
+    assert "The page of mobile takes photos " in said
 
 
 def test_without_a_model(benchmark):

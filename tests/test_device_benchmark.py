@@ -305,8 +305,16 @@ def canned():
             "not_measured": reason,
         }
 
-    def result(nme, after, failures, missed=0.0, points=5, **more):
-        return {"nme": nme, "nme_after_offset": after, "failure_rate": failures, "not_found": missed, "points": points, **more}
+    def result(nme, after, success, failures, missed=0.0, points=5, **more):
+        return {
+            "nme": nme,
+            "nme_after_offset": after,
+            "success_rate": success,
+            "failure_rate": failures,
+            "not_found": missed,
+            "points": points,
+            **more,
+        }
 
     return {
         "environment": {"processor": "a processor"},
@@ -317,7 +325,7 @@ def canned():
                 "mobile",
                 True,
                 None,
-                {"mtfl": result(5.5, 5.25, 3.4, accuracy=88.3)},
+                {"mtfl": result(5.5, 5.25, 91.5, 3.4, accuracy=88.3)},
                 {"1": {"median": 2.0}, "2": {"median": 1.5}},
                 megabytes=1.9,
                 gives="5 points, 41 attributes",
@@ -327,7 +335,7 @@ def canned():
                 "few",
                 False,
                 None,
-                {"mtfl": result(10.0, 4.0, 7.0, 1.5, 3)},
+                {"mtfl": result(10.0, 4.0, 60.0, 7.0, 1.5, 3)},
                 {"1": {"median": 5.0}},
                 megabytes=9.15,
                 gives="3 points",
@@ -340,11 +348,11 @@ def canned():
 
 def test_the_table_has_a_row_for_each_and_the_reason_for_what_is_missing():
     head, _, *rows = tables.markdown(canned()).splitlines()[:5]
-    assert head == "|  | mtfl NME | mtfl moved | mtfl failures | ms, 1 core | ms, 2 cores | MB | gives |"
+    assert head == "|  | mtfl NME | mtfl moved | mtfl success | mtfl failures | ms, 1 core | ms, 2 cores | MB | gives |"
     assert rows == [
-        "| mobile | 5.50 | 5.25 | 3.40 | 2.00 (1.00x) | 1.50 (1.00x) | 1.90 | 5 points, 41 attributes; 88.30 % right on mtfl |",
-        "| few | 10.00 (3 points) | 4.00 (3 points) | 7.00 (1.50 not found) | 5.00 (2.50x) | - | 9.15 | 3 points |",
-        "| absent | - | - | - | - | - | - | not measured: it could not be / installed |",
+        "| mobile | 5.50 | 5.25 | 91.50 | 3.40 | 2.00 (1.00x) | 1.50 (1.00x) | 1.90 | 5 points, 41 attributes; 88.30 % right on mtfl |",
+        "| few | 10.00 (3 points) | 4.00 (3 points) | 60.00 | 7.00 (1.50 not found) | 5.00 (2.50x) | - | 9.15 | 3 points |",
+        "| absent | - | - | - | - | - | - | - | not measured: it could not be / installed |",
     ]
 
 
@@ -376,7 +384,8 @@ def exported(drawn):
 
 
 def test_an_export_is_worth_what_evaluate_says_of_its_run(exported, drawn, tmp_path, capsys):
-    out = tmp_path / "out"
+    out, page = tmp_path / "out", tmp_path / "page.md"
+    page.write_text("before\n<!-- device: begin -->\n<!-- device: end -->\nafter\n")
     flags = [
         "--data",
         "synthetic",
@@ -388,6 +397,8 @@ def test_an_export_is_worth_what_evaluate_says_of_its_run(exported, drawn, tmp_p
         "2",
         "--out",
         str(out),
+        "--into",
+        str(page),
         "--cache",
         str(tmp_path),
     ]
@@ -406,6 +417,7 @@ def test_an_export_is_worth_what_evaluate_says_of_its_run(exported, drawn, tmp_p
     assert everything["environment"]["processor"] and "commit" in everything["environment"]
     said = capsys.readouterr().out
     assert f"| {exported} | " in said and "(1.00x)" in said
+    assert page.read_text() == f"before\n<!-- device: begin -->\n{said}<!-- device: end -->\nafter\n"
 
 
 def test_exports_are_timed_on_drawn_faces_without_data(exported, capsys):
@@ -433,6 +445,7 @@ def test_a_peer_without_packages_has_a_row_with_the_reason(exported, capsys, mon
         (["--cores"], "--cores: expected numbers from 1"),
         (["--data-dir", "nowhere"], "expected a prepared data set, got none"),
         (["--out", __file__], "expected a folder, got a file; name another"),
+        (["--into", "nowhere.md"], "nowhere.md: expected a file with the lines '<!-- device: begin -->' and '<!-- device: end -->'"),
     ],
 )
 def test_bad_settings_are_refused(exported, capsys, flags, sentence):
