@@ -56,9 +56,12 @@ def preset(name: str, stage: int) -> Config:
             raise UserError(
                 f"--preset {name}: expected --stage 1, in which all its stacks train at once, got --stage {stage}; leave one out"
             )
-        size = {"image_size": 96, "task_width": 0.125} if name == "mobile" else {"image_size": 64, "width": 0.125}
-        network = NetworkConfig(kind="separation", branch="conv1_2", fuse_at="block", uncertainty=True, **size)
-        return dataclasses.replace(preset("best", stage), preset=name, network=network)
+        size = {"task_width": 0.125, "branch": "conv1_2"} if name == "mobile" else {"width": 0.125, "branch": "conv2_2"}
+        start = preset("best", stage)
+        network = dataclasses.replace(start.network, kind="separation", fuse_at="block", **size)
+        # the narrow one still learns when the other one has learned enough
+        training = start.training if name == "mobile" else dataclasses.replace(start.training, epochs=40)
+        return dataclasses.replace(start, preset=name, network=network, training=training)
     network = NetworkConfig(image_size=64, width=0.25)
     if name == "small":
         network = dataclasses.replace(network, uncertainty=True)
