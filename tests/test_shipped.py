@@ -1,0 +1,90 @@
+"""The models that come with the package: whole, small, and right about a photo and drawn faces."""
+
+import json
+
+import numpy as np
+import pytest
+
+from smtn_keras import card as cards
+from smtn_keras import litert, predictor
+from smtn_keras.data.celeba import ATTRIBUTES
+from smtn_keras.data.synthetic import draw_face
+from smtn_keras.faces import find, mtcnn
+
+MOST_BYTES = {"mobile": 2_000_000, "mobile_tiny": 600_000, "mobile_synthetic": 2_000_000}
+SEEN_PHOTOS = "mobile", "mobile_tiny"
+DRAWN = 40
+
+each = pytest.mark.parametrize("name", MOST_BYTES)
+
+
+@pytest.fixture(scope="module")
+def load():
+    """A shipped model by name, loaded once."""
+    loaded = {}
+
+    def by_name(name):
+        if name not in loaded:
+            loaded[name] = predictor.load_predictor(predictor.shipped(name), threads=1)
+        return loaded[name]
+
+    return by_name
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return mtcnn()
+
+
+@each
+def test_it_is_small_and_its_card_tells_of_it(name):
+    folder = predictor.shipped(name)
+    card = json.loads((folder / cards.CARD).read_text())
+    assert card["name"] == name and card["quantisation"]["preset"] == "int8"
+    assert (folder / cards.FILE).stat().st_size == card["file"]["bytes"] <= MOST_BYTES[name]
+    assert card["file"] == cards.describe_file(folder / cards.FILE)
+    sets = ["celeba", "mtfl"] if name in SEEN_PHOTOS else ["synthetic"]
+    for data in sets:
+        for result in card["metrics"][f"{data}/test"].values():
+            measured, floor = result["metrics"], result["floor"]
+            for key, better in (("success_rate_average", 1), ("nme", -1), ("accuracy_mean", 1), ("balanced_accuracy_mean", 1)):
+                assert key not in measured or better * (measured[key] - floor[key]) > 0, (data, key)
+    page = (folder / cards.README).read_text()
+    assert ("research" in page) == (name in SEEN_PHOTOS), "what its licence allows"
+
+
+@each
+def test_its_names_are_inside_the_file(name):
+    folder = predictor.shipped(name)
+    names = litert.names_in((folder / cards.FILE).read_bytes(), ["landmarks", "attributes"])
+    assert names["landmarks"] == ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"]
+    assert set(ATTRIBUTES) <= set(names["attributes"])
+
+
+@each
+def test_it_sees_the_astronaut(name, load, detector):
+    """The public-domain photo, whose five points are known to a few pixels; from eye to eye are 41."""
+    photo = pytest.importorskip("skimage.data").astronaut()
+    (face,) = find(photo, load(name), detector)
+    truth = {"left_eye": (204, 100), "right_eye": (245, 102), "nose": (225, 127), "left_mouth": (202, 139), "right_mouth": (244, 141)}
+    off = {point: np.linalg.norm(np.subtract(face["landmarks"][point], there)) for point, there in truth.items()}
+    if name in SEEN_PHOTOS:
+        assert max(off.values()) < 5, off
+        said = {attribute for attribute, probability in face["attributes"].items() if probability > 0.5}
+        assert {"Smiling", "Bangs", "High_Cheekbones", "Mouth_Slightly_Open", "No_Beard"} <= said
+        assert not said & {"Male", "Bald", "Eyeglasses", "Mustache", "Gray_Hair", "Wearing_Hat"}
+
+
+@each
+def test_it_sees_drawn_faces(name, load):
+    pictures, points, labels = zip(*(draw_face(seed=7, index=i) for i in range(DRAWN)), strict=True)
+    model, truth = load(name), np.stack(points)
+    answer = model(list(pictures))
+    height, width, _ = pictures[0].shape
+    eyes = np.linalg.norm(truth[:, 1] - truth[:, 0], axis=1)
+    nme = (np.linalg.norm(answer["landmarks"] * (width, height) - truth, axis=2) / eyes[:, None]).mean()
+    # they are new to a model of photos, and it finds its way
+    assert nme < (0.1 if name in SEEN_PHOTOS else 0.04)
+    said = answer["attributes"][:, [model.tasks[1].probability_names.index(attribute) for attribute in ATTRIBUTES]] > 0.5
+    right = dict(zip(ATTRIBUTES, (said == np.stack(labels)).mean(0), strict=True))
+    assert right["Male"] > 0.7 and right["Smiling"] > 0.7, right
