@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from smtn_keras import predict, web
+from smtn_keras import faces, web
 from smtn_keras.data.celeba import FIVE_POINTS
 from smtn_keras.data.pipeline import resize
 from smtn_keras.errors import UserError
@@ -114,7 +114,7 @@ def test_a_photo_goes_in_and_the_points_of_python_come_out(page, files, photo, a
 
     # and to the whole photo, where another detector cuts
     pytest.importorskip("mtcnn")
-    [expected] = predict.find(astronaut, predictor, predict._detector())
+    [expected] = faces.find(astronaut, predictor, faces.mtcnn())
     assert np.linalg.norm(points(face) - points(expected), axis=1).max() < 0.06 * eyes_apart(points(expected))
 
 
@@ -294,8 +294,7 @@ def test_faces_are_cut_as_in_python(page, astronaut, tmp_path, zoom):
     predictor = SimpleNamespace(
         card={"frame": {"size": [178, 218], "mean_landmarks": {"landmarks": (MEAN / [178, 218]).tolist()}}}, tasks=(FIVE_POINTS,)
     )
-    keypoints = dict(zip(("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"), there, strict=True))
-    expected, _ = predict._training_frame(astronaut, keypoints, predictor)
+    expected = faces.cut(astronaut, dict(zip(FIVE_POINTS.points, there, strict=True)), predictor).crop
     page.set_input_files("#file", save(tmp_path / "astronaut.png", astronaut))
     page.wait_for_selector("body[data-state=ready]")
     cut = f"cut((await import('/page.js')).shown.picture.getContext('2d'), similarity({there.tolist()}, {MEAN.tolist()}), [178, 218])"
