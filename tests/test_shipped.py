@@ -68,11 +68,11 @@ def test_it_sees_the_astronaut(name, load, detector):
     (face,) = find(photo, load(name), detector)
     truth = {"left_eye": (204, 100), "right_eye": (245, 102), "nose": (225, 127), "left_mouth": (202, 139), "right_mouth": (244, 141)}
     off = {point: np.linalg.norm(np.subtract(face["landmarks"][point], there)) for point, there in truth.items()}
+    assert max(off.values()) < (5 if name in SEEN_PHOTOS else 8), off
     if name in SEEN_PHOTOS:
-        assert max(off.values()) < 5, off
         said = {attribute for attribute, probability in face["attributes"].items() if probability > 0.5}
         assert {"Smiling", "Bangs", "High_Cheekbones", "Mouth_Slightly_Open", "No_Beard"} <= said
-        assert not said & {"Male", "Bald", "Eyeglasses", "Mustache", "Gray_Hair", "Wearing_Hat"}
+        assert not said & {"Goatee", "Bald", "Eyeglasses", "Mustache", "Gray_Hair", "Wearing_Hat"}
 
 
 @each
