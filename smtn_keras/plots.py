@@ -106,7 +106,7 @@ def draw_curves(curves, until: float, file: Path) -> Path:
 
 
 def draw_front(candidates, file: Path) -> Path:
-    """Scores against milliseconds, a line along the front, numbers as in the table.
+    """Scores against milliseconds, a line along the front, numbers as in the table; what scores far below the front is a triangle at the edge.
 
     Args:
         candidates: `pareto.Candidate`s, fastest first.
@@ -117,11 +117,14 @@ def draw_front(candidates, file: Path) -> Path:
 
     figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     first = [candidate for candidate in candidates if candidate.first]
+    scores = [candidate.score for candidate in first]
+    least = min(scores) - max(1, max(scores) - min(scores)) / 2
     axis.step([c.milliseconds for c in first], [c.score for c in first], where="post", color="0.6", linewidth=1, zorder=0)
     for number, candidate in enumerate(candidates, 1):
         colour = "C0" if candidate.first else "0.6"
-        axis.scatter(candidate.milliseconds, candidate.score, color=colour)
-        axis.annotate(str(number), (candidate.milliseconds, candidate.score), (4, 4), textcoords="offset points", color=colour)
+        place = candidate.milliseconds, max(candidate.score, least)
+        axis.scatter(*place, color=colour, marker="o" if candidate.score > least else "v")
+        axis.annotate(str(number), place, (4, 4), textcoords="offset points", color=colour)
     axis.set(xscale="log", xlabel="milliseconds a face, one thread", ylabel="mean of success and accuracy, percent")
     axis.xaxis.set_major_formatter(ScalarFormatter())
     axis.xaxis.set_minor_formatter(ScalarFormatter())

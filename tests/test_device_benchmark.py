@@ -348,11 +348,11 @@ def canned():
 
 def test_the_table_has_a_row_for_each_and_the_reason_for_what_is_missing():
     head, _, *rows = tables.markdown(canned()).splitlines()[:5]
-    assert head == "|  | mtfl NME | mtfl moved | mtfl success | mtfl failures | ms, 1 core | ms, 2 cores | MB | gives |"
+    assert head == "|  |  | mtfl NME | mtfl moved | mtfl success | mtfl failures | ms, 1 core | ms, 2 cores | MB | gives |"
     assert rows == [
-        "| mobile | 5.50 | 5.25 | 91.50 | 3.40 | 2.00 (1.00x) | 1.50 (1.00x) | 1.90 | 5 points, 41 attributes; 88.30 % right on mtfl |",
-        "| few | 10.00 (3 points) | 4.00 (3 points) | 60.00 | 7.00 (1.50 not found) | 5.00 (2.50x) | - | 9.15 | 3 points |",
-        "| absent | - | - | - | - | - | - | - | not measured: it could not be / installed |",
+        "| 1 | mobile | 5.50 | 5.25 | 91.50 | 3.40 | 2.00 (1.00x) | 1.50 (1.00x) | 1.90 | 5 points, 41 attributes; 88.30 % right on mtfl |",
+        "| 2 | few | 10.00 (3 points) | 4.00 (3 points) | 60.00 | 7.00 (1.50 not found) | 5.00 (2.50x) | - | 9.15 | 3 points |",
+        "| 3 | absent | - | - | - | - | - | - | - | not measured: it could not be / installed |",
     ]
 
 
@@ -423,7 +423,7 @@ def test_an_export_is_worth_what_evaluate_says_of_its_run(exported, drawn, tmp_p
 def test_exports_are_timed_on_drawn_faces_without_data(exported, capsys):
     device.main([str(exported), "--peers", "--data", "--cores", "1", "--rounds", "1"])
     head, _, row = capsys.readouterr().out.splitlines()[:3]
-    assert head == "|  | ms, 1 core | MB | gives |" and "(1.00x)" in row
+    assert head == "|  |  | ms, 1 core | MB | gives |" and "(1.00x)" in row
 
 
 def test_a_peer_without_packages_has_a_row_with_the_reason(exported, capsys, monkeypatch, tmp_path):
@@ -432,7 +432,7 @@ def test_a_peer_without_packages_has_a_row_with_the_reason(exported, capsys, mon
 
     monkeypatch.setattr(process, "_run", lost)
     device.main([str(exported), "--peers", "dlib_68", "--data", "--cores", "1", "--rounds", "1", "--cache", str(tmp_path / "cache")])
-    assert "| dlib, 68 points | - | - | not measured: it could not be installed: no network |" in capsys.readouterr().out
+    assert "| 2 | dlib, 68 points | - | - | not measured: it could not be installed: no network |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,21 @@ def markdown(everything: dict) -> str:
     sets = everything["settings"]["data"]
     head = [
         "",
+        "",
         *(f"{name} {what}" for name in sets for what in ("NME", "moved", "success", "failures")),
         *(f"ms, {_cores(count)}" for count in cores),
         "MB",
     ]
     rows = [
         [
+            row,
             one["name"],
             *(cell for name in sets for cell in _accuracy(one, name)),
             *(_time(one, contenders[0], count) for count in cores),
             _size(one),
             _gives(one),
         ]
-        for one in contenders
+        for row, one in enumerate(contenders, 1)
     ]
     return f"{table([*head, 'gives'], rows)}\n\n{_legend(everything)}"
 
@@ -113,7 +115,10 @@ def _flat(one: dict) -> dict:
 
 
 def draw(everything: dict, file: Path):
-    """For each data set NME against milliseconds on the fewest cores: a dot each, hollow where its points are moved, its area the megabytes."""
+    """For each data set NME against milliseconds on the fewest cores: a dot each with its number in the table.
+
+    Hollow where its points are moved; its area the megabytes.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -123,7 +128,7 @@ def draw(everything: dict, file: Path):
     cores, sets = min(everything["settings"]["cores"]), everything["settings"]["data"]
     figure, axes = plt.subplots(1, len(sets), figsize=(6.4 * len(sets), 4.8), squeeze=False, layout="constrained")
     for axis, data in zip(axes[0], sets, strict=True):
-        for one in everything["contenders"]:
+        for row, one in enumerate(everything["contenders"], 1):
             result, took = one["metrics"].get(data), one["milliseconds"].get(str(cores))
             if not result or not took or result["nme"] is None:
                 continue
@@ -133,8 +138,13 @@ def draw(everything: dict, file: Path):
             area = 20 + 10 * one["facts"]["megabytes"]
             axis.scatter([x], [before], s=area, color=colour, alpha=0.8, linewidths=0)
             axis.scatter([x], [after], s=area, facecolors="none", edgecolors=colour)
-            axis.annotate(one["name"], (x, after), xytext=(6, -3), textcoords="offset points", fontsize=8)
-        axis.set(xscale="log", title=data, xlabel=f"milliseconds a face, {_cores(cores)}", ylabel="NME in percent; hollow: points moved")
+            axis.annotate(str(row), (x, after), xytext=(5, -9), textcoords="offset points", fontsize=8, color=colour)
+        axis.set(
+            xscale="log",
+            title=data,
+            xlabel=f"milliseconds a face, {_cores(cores)}",
+            ylabel="NME in percent; hollow: points moved; numbers as in the table",
+        )
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
