@@ -5,8 +5,6 @@ Each answers in a process of its own; peers whose packages exclude others get an
 
 import dataclasses
 import datetime
-import platform
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -111,7 +109,7 @@ def compare(settings: DeviceConfig) -> dict:
         _refuse_broken(contender)
     everything = {
         "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "environment": runs.environment() | {"processor": _processor()},
+        "environment": runs.environment(),
         "settings": dataclasses.asdict(settings),
         "data": {of.name: {"validation": len(of.validation), "test": len(of.test)} for of in sets},
         "contenders": [dataclasses.asdict(one) | {"model": one.model and str(one.model)} for one in contenders],
@@ -149,13 +147,6 @@ def _refuse_broken(contender):
         raise UserError(
             f"{contender.name}: expected a LiteRT model of smtn_keras.export, got one that fails ({contender.not_measured}); export it again"
         )
-
-
-def _processor() -> str:
-    """The processor's name, which `platform` knows on few systems."""
-    known = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", known.read_text()) if known.is_file() else None
-    return named[1] if named else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

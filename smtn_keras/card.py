@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import platform
-import re
 from pathlib import Path
 
 import numpy as np
 
 from . import runs
 from .errors import UserError
+from .tables import headlines, table
 from .tasks import Attributes, Landmarks, Task, tasks_from_json
 
 CARD, README, FILE = "model.json", "README.md", "model.tflite"
@@ -18,13 +17,6 @@ MEANING = {
     "float16": "weights in 16 bits, arithmetic in float32",
     "dynamic": "weights in 8 bits, inputs of their layers rounded to 8 bits as they come; the points' expectations in float32",
     "int8": "weights and maps of the stacks in 8 bits, heads as in dynamic; the points' expectations and all outputs in float32",
-}
-HEADLINES = {
-    "success_rate_average": "success",
-    "nme": "NME",
-    "failure_rate": "failures",
-    "accuracy_mean": "accuracy",
-    "balanced_accuracy_mean": "balanced",
 }
 
 
@@ -58,23 +50,11 @@ def describe_file(file: Path) -> dict:
         return {"name": file.name, "bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
 def without_details(result: dict) -> dict:
     """One evaluation, of which a card keeps what has a floor."""
     return {
         task: {"metrics": {key: parts["metrics"][key] for key in parts["floor"]}, "floor": parts["floor"]} for task, parts in result.items()
     }
-
-
-def headlines(result: dict, kind: str = "metrics") -> dict[str, float]:
-    """The few numbers of one evaluation that stand for all, in percent: its `metrics`, or their `floor`."""
-    return {words: parts[kind][key] for parts in result.values() for key, words in HEADLINES.items() if parts[kind].get(key) is not None}
 
 
 def write(folder: Path, card: dict):
@@ -170,18 +150,15 @@ def _tables(card: dict) -> list[str]:
     if not card["metrics"]:
         return [f"Not yet: `python -m smtn_keras.evaluate --model FOLDER --split validation` measures this file and adds it to `{CARD}`."]
     columns = list(dict.fromkeys(name for result in card["metrics"].values() for name in headlines(result)))
-    lines = [
+    rows = []
+    for key, result in card["metrics"].items():
+        of = {"this file": headlines(result), "the run": headlines(card["run_metrics"].get(key, {})), "floor": headlines(result, "floor")}
+        rows += [[key, who, *(f"{row[c]:.2f}" if c in row else "" for c in columns)] for who, row in of.items() if row]
+    return [
         "In percent, read from this file; the run is the network before it was exported, the floor what is reached without looking.",
         "",
-        f"| data | | {' | '.join(columns)} |",
-        "| --- | --- |" + " ---: |" * len(columns),
+        table(["data", "", *columns], rows),
     ]
-    for key, result in card["metrics"].items():
-        rows = {"this file": headlines(result), "the run": headlines(card["run_metrics"].get(key, {})), "floor": headlines(result, "floor")}
-        for who, row in rows.items():
-            if row:
-                lines.append(f"| {key} | {who} | {' | '.join(f'{row[c]:.2f}' if c in row else '' for c in columns)} |")
-    return lines
 
 
 def _shape(entry: dict) -> str:

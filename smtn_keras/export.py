@@ -252,8 +252,8 @@ def _latency(predictor, batch: int) -> dict:
     """The median time of a call of the file on one thread, with the processor's name."""
     import numpy as np
 
-    from .card import processor
     from .cost import seconds_a_call
+    from .runs import processor
 
     images = np.random.default_rng(0).uniform(0, 255, (batch, predictor.image_size, predictor.image_size, 3)).astype(np.float32)
     seconds = seconds_a_call({"file": lambda: predictor.run(images)}, LATENCY_CALLS)["file"]

@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import os
-import platform
 from pathlib import Path
 
 from . import __version__, backend, runs
@@ -113,7 +112,7 @@ def _ours(out: Path) -> bool:
 
 def _introduction(data_sets) -> str:
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores{load}"
+    machine = f"{runs.processor()}, {os.cpu_count()} cores{load}"
     lines = [
         "Runs that differ in nothing but the seed share a row: a number is their mean, a small one beside it the largest less the smallest of "
         "them. Success is Eq. 2 of the paper, the share of points within 10 % of the distance of the eyes; NME is the mean error over that "

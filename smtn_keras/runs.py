@@ -276,9 +276,16 @@ def environment() -> dict:
         "commit": _commit(),
         "backend": keras.backend.backend(),
         "devices": [str(device) for device in keras.distribution.list_devices()],
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
     }
+
+
+def processor() -> str:
+    """The processor's name, which `platform` knows on few systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

@@ -7,8 +7,16 @@ from .config import Config, read_config
 from .errors import UserError
 from .tasks import Landmarks, Task
 
-# how good a run is in three numbers: their names in tables, and in metrics.json
-HEADLINE = {"success": "success_rate_average", "NME": "nme", "accuracy": "accuracy_mean"}
+# how good a run is in three numbers
+HEADLINE = "success", "NME", "accuracy"
+# and in five: their names in metrics.json, and in tables
+HEADLINES = {
+    "success_rate_average": "success",
+    "nme": "NME",
+    "failure_rate": "failures",
+    "accuracy_mean": "accuracy",
+    "balanced_accuracy_mean": "balanced",
+}
 KINDS = {
     "single_task": "a network for each task",
     "soft_sharing": "soft sharing",
@@ -99,9 +107,14 @@ def evaluate_command(folder: Path | str, split: str, data: str | None = None) ->
 
 
 def headline(result: dict) -> dict[str, float | None]:
-    """The `HEADLINE` numbers of a result by their names in tables, None for what it lacks."""
-    metrics = {key: value for parts in result.values() for key, value in parts["metrics"].items()}
-    return {name: metrics.get(key) for name, key in HEADLINE.items()}
+    """The `HEADLINE` numbers of a result by their names, None for what it lacks."""
+    found = headlines(result)
+    return {name: found.get(name) for name in HEADLINE}
+
+
+def headlines(result: dict, kind: str = "metrics") -> dict[str, float]:
+    """The `HEADLINES` numbers of a result by their names in tables, as far as it has them: its `metrics`, or their `floor`."""
+    return {name: parts[kind][key] for parts in result.values() for key, name in HEADLINES.items() if parts[kind].get(key) is not None}
 
 
 def minutes(folder: Path) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from smtn_keras import web
 from smtn_keras.errors import UserError
-from smtn_keras.predictor import load_predictor
+from smtn_keras.predictor import load_predictor, shipped
 
 BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "browser.py"
 
@@ -18,6 +18,7 @@ def benchmark():
     module = runpy.run_path(str(BENCHMARK))
     try:
         web.npm_files(module["PACKAGES"], "npm ci")
+        web.page_files(shipped())
         with module["Browser"](peers=()):
             return module
     except UserError as error:
@@ -33,10 +34,7 @@ def astronaut():
 
 
 def test_it_asks_the_same_network_as_python(benchmark, astronaut):
-    try:
-        folder = web.page_files("mobile")["/model/model.tflite"].parent
-    except UserError as error:
-        pytest.skip(str(error))
+    folder = shipped()
     crop = astronaut[20:240, 135:315]
     with benchmark["Browser"]([folder]) as browser:
         (five, took), (sixty_eight, _), (none, _) = browser.ask(crop)
@@ -59,10 +57,7 @@ def test_face_api_sees_the_eyes(benchmark, astronaut):
 def test_it_prints_a_row_for_each(benchmark, capsys, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- browser: begin -->\n<!-- browser: end -->")
-    try:
-        benchmark["main"](("mobile",), rounds=2, into=str(page))
-    except UserError as error:
-        pytest.skip(str(error))
+    benchmark["main"](("mobile",), rounds=2, into=str(page))
     said = capsys.readouterr().out
     assert page.read_text() == f"<!-- browser: begin -->\n{said}<!-- browser: end -->"
     head, _, *rows = [line.split(" | ") for line in said.splitlines()[:5]]

@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import shutil
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -16,88 +14,8 @@ import pytest
 import tiny
 
 from smtn_keras import predict, predictor
-from smtn_keras.data.celeba import FIVE_POINTS
 from smtn_keras.data.synthetic import draw_face
 from smtn_keras.errors import UserError
-
-
-class Centre:
-    """A predictor that always answers the points it was made with."""
-
-    tasks = (FIVE_POINTS,)
-
-    def __init__(self, landmarks_unit):
-        mean = [[0.39, 0.51], [0.6, 0.51], [0.49, 0.62], [0.4, 0.7], [0.59, 0.7]]
-        self.card = {"frame": {"size": [178, 218], "mean_landmarks": {"landmarks": mean}}}
-        self.mean = np.array(mean)
-        self.answer = np.array(landmarks_unit if landmarks_unit is not None else mean)
-        self.crops = []
-
-    def __call__(self, crops):
-        self.crops += crops
-        return {"landmarks": np.repeat(self.answer[None], len(crops), axis=0)}
-
-
-def detector(*faces):
-    """A detector that finds faces at the given points, `(5, 2)` each."""
-    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-    found = [{"box": [*points.min(0), *np.ptp(points, axis=0)], "keypoints": dict(zip(names, points, strict=True))} for points in faces]
-    return SimpleNamespace(detect_faces=lambda photo: found)
-
-
-@pytest.mark.parametrize("zoom", [0.4, 1.0, 3.0])
-def test_points_come_back_into_the_photo(zoom):
-    predictor = Centre(None)
-    # the mean face, turned by 20 degrees, enlarged and moved: its answer must be where the detector saw it
-    angle = np.deg2rad(20)
-    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    points = (predictor.mean * [178, 218]) @ turn.T + [300, 40]
-    photo = np.zeros((900, 900, 3), np.uint8)
-    for x, y in points:
-        cv2.circle(photo, (round(x), round(y)), max(1, round(4 * zoom)), (255, 255, 255), -1)
-    face = predict.find(photo, predictor, detector(points))[0]
-    np.testing.assert_allclose(list(face["landmarks"].values()), points, atol=0.02)
-    # and in the crop the dots stand at the mean points
-    crop = predictor.crops[0]
-    assert crop.shape == (218, 178, 3)
-    for x, y in predictor.mean * [178, 218]:
-        assert crop[int(y), int(x)].mean() > 100
-
-
-@pytest.mark.parametrize("zoom", [0.5, 3.0])
-def test_a_cut_moves_nothing_by_half_a_pixel(zoom):
-    """Pixels have an extent: enlarged by 3, what lay at 10 lies at 30, the centre of the first pixel at 1.5."""
-    points = tiny.MEAN_SHAPE * tiny.FRAME
-    photo = cv2.resize(tiny.picture(points), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-    (face,) = predict.find(photo, tiny.Dots(), tiny.Detector(zoom * points))
-    np.testing.assert_allclose(list(face["landmarks"].values()), zoom * points, atol=0.2 * zoom)
-
-
-def test_a_crop_needs_no_detector():
-    face = predict.find(np.zeros((100, 50, 3), np.uint8), Centre(np.full((5, 2), [0.5, 0.25])))[0]
-    assert face["landmarks"]["nose"] == [25.0, 25.0]
-    assert face["box"] == [0, 0, 50, 100]
-
-
-def test_largest_face_comes_first():
-    small, large = Centre(None).mean * 50, Centre(None).mean * 300
-    faces = predict.find(np.zeros((400, 400, 3), np.uint8), Centre(None), detector(small, large))
-    assert [face["box"][2] for face in faces] == [int(np.ptp(large[:, 0])), int(np.ptp(small[:, 0]))]
-
-
-def test_a_detector_sees_a_large_photo_shrunk():
-    here = Centre(None).mean * [178, 218] + 100  # of the 1600 x 800 pixels that it sees
-    sides = []
-
-    def detect_faces(picture):
-        sides.append(picture.shape[:2])
-        return detector(here).detect_faces(picture)
-
-    (face,) = predict.find(np.zeros((2000, 4000, 3), np.uint8), Centre(None), SimpleNamespace(detect_faces=detect_faces))
-    assert sides == [(800, 1600)]
-    np.testing.assert_allclose(list(face["landmarks"].values()), 2.5 * here, atol=0.02)
-    np.testing.assert_allclose(face["box"], 2.5 * np.array([*here.min(0), *np.ptp(here, axis=0)]), atol=1)
-
 
 # -- the command ------------------------------------------------------------------------------------
 
@@ -436,7 +354,7 @@ def test_a_drawn_video_through_a_trained_network(drawn, tmp_path, capsys, monkey
     def detect_faces(picture):
         calls.append(1)
         columns = (np.abs(picture.astype(int) - [0, 255, 0]).sum(-1) > 120).mean(0) > 0.4
-        return detector(landmarks_px + np.array([columns.argmax(), 40])).detect_faces(picture)
+        return tiny.Detector(landmarks_px + np.array([columns.argmax(), 40])).detect_faces(picture)
 
     monkeypatch.setattr(predict, "mtcnn", lambda: SimpleNamespace(detect_faces=detect_faces))
     predict.main([str(file), "--model", str(drawn / "stage2"), "--json", "--detect-every", "4", "--no-smooth"])
@@ -447,34 +365,6 @@ def test_a_drawn_video_through_a_trained_network(drawn, tmp_path, capsys, monkey
     assert len(calls) >= 3
     noses = [line["landmarks"]["nose"][0] for line in lines]
     np.testing.assert_allclose([noses[4] - noses[0], noses[8] - noses[4]], 20, atol=2)
-
-
-def test_the_shipped_model_follows_a_photo_that_moves(tmp_path, capsys, monkeypatch):
-    """The public-domain astronaut goes round in a circle, up to 8 pixels a frame; the detector sees the first frame only."""
-    data = pytest.importorskip("skimage.data")
-    try:
-        predictor.shipped()
-    except UserError as error:
-        pytest.skip(str(error))
-    photo, file = data.astronaut()[:400, :450], tmp_path / "clip.avi"
-    turn = np.linspace(0, 2 * np.pi, 40)
-    path = np.round(np.stack([50 + 50 * np.sin(turn), 40 + 40 * np.cos(turn)], 1)).astype(int)
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 30, (560, 490))
-    for x, y in path:
-        canvas = np.full((490, 560, 3), 127, np.uint8)
-        canvas[y : y + 400, x : x + 450] = photo
-        writer.write(canvas[..., ::-1])
-    writer.release()
-    eyes = np.float64([[204, 100], [245, 102]])
-    at_first = np.float64([*eyes, [224, 126], [202, 139], [244, 140]]) + path[0]
-    monkeypatch.setattr(predict, "mtcnn", lambda: detector(at_first))
-    predict.main([str(file), "--json", "--detect-every", "1000"])
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(line["frame"], line["id"]) for line in lines] == [(i, 1) for i in range(40)]
-    found = np.array([[line["landmarks"]["left_eye"], line["landmarks"]["right_eye"]] for line in lines])
-    off = np.linalg.norm(found - (eyes + path[:, None]), axis=2)
-    assert off.mean() < 3 and off.max() < 6, "of 41 pixels from eye to eye"
-    assert min(line["attributes"]["Smiling"] for line in lines) > 0.8
 
 
 def test_a_real_photo(drawn, tmp_path, capsys):
@@ -505,44 +395,6 @@ def test_a_picture_without_a_face(drawn, tmp_path, capsys):
 
 
 # -- models -----------------------------------------------------------------------------------------
-
-
-def test_the_shipped_model_is_found_in_a_checkout_and_in_an_install(tmp_path, monkeypatch):
-    def make(folder):
-        folder.mkdir(parents=True)
-        (folder / "model.json").write_text("{}")
-        return folder
-
-    monkeypatch.setattr(predictor, "__file__", str(tmp_path / "smtn_keras" / "predictor.py"))
-    with pytest.raises(UserError, match=r"^mobile: expected a shipped model \(there is none here\) or a path that exists; check --model$"):
-        predictor.shipped()
-    of_checkout = make(tmp_path / "exported" / "mobile")
-    assert predictor.shipped() == of_checkout
-    of_install = make(tmp_path / "smtn_keras" / "exported" / "mobile")
-    other = make(tmp_path / "smtn_keras" / "exported" / "mobile_synthetic")
-    assert predictor.shipped() == of_install
-    assert predictor.shipped("mobile_synthetic") == other
-    with pytest.raises(UserError, match=r"^mobil: expected a shipped model \(mobile, mobile_synthetic\)"):
-        predictor.shipped("mobil")
-
-
-def test_an_install_holds_the_shipped_models_and_nobody_elses(tmp_path):
-    pytest.importorskip("setuptools")
-    root = Path(__file__).parent.parent
-    for name in ("setup.py", "README.md", "LICENSE", "smtn_keras/__init__.py", "web/package.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(root / name, tmp_path / name)
-    for name in ("mobile/model.tflite", "mobile/model.json", "mobile/README.md", "mobile/saved_model/saved_model.pb", "own/model.tflite"):
-        (tmp_path / "exported" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "exported" / name).write_text("{}")
-    build = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", "out"]
-    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
-    installed = tmp_path / "out" / "smtn_keras" / "exported"
-    assert sorted(str(file.relative_to(installed)) for file in installed.rglob("*.*")) == [
-        "mobile/README.md",
-        "mobile/model.json",
-        "mobile/model.tflite",
-    ]
 
 
 def test_the_model_is_named_by_path_or_by_name(dots, tmp_path, monkeypatch):

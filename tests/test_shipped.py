@@ -1,14 +1,21 @@
 """The models that come with the package: whole, small, and right about a photo and drawn faces."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tiny
 
 from smtn_keras import card as cards
-from smtn_keras import litert, predictor
+from smtn_keras import litert, predict, predictor
 from smtn_keras.data.celeba import ATTRIBUTES
 from smtn_keras.data.synthetic import draw_face
+from smtn_keras.errors import UserError
 from smtn_keras.faces import find, mtcnn
 
 MOST_BYTES = {"mobile": 2_000_000, "mobile_tiny": 600_000, "mobile_synthetic": 2_000_000}
@@ -88,3 +95,68 @@ def test_it_sees_drawn_faces(name, load):
     said = answer["attributes"][:, [model.tasks[1].probability_names.index(attribute) for attribute in ATTRIBUTES]] > 0.5
     right = dict(zip(ATTRIBUTES, (said == np.stack(labels)).mean(0), strict=True))
     assert right["Male"] > 0.7 and right["Smiling"] > 0.7, right
+
+
+def test_the_shipped_model_follows_a_photo_that_moves(tmp_path, capsys, monkeypatch):
+    """The public-domain astronaut goes round in a circle, up to 8 pixels a frame; the detector sees the first frame only."""
+    data = pytest.importorskip("skimage.data")
+    photo, file = data.astronaut()[:400, :450], tmp_path / "clip.avi"
+    turn = np.linspace(0, 2 * np.pi, 40)
+    path = np.round(np.stack([50 + 50 * np.sin(turn), 40 + 40 * np.cos(turn)], 1)).astype(int)
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 30, (560, 490))
+    for x, y in path:
+        canvas = np.full((490, 560, 3), 127, np.uint8)
+        canvas[y : y + 400, x : x + 450] = photo
+        writer.write(canvas[..., ::-1])
+    writer.release()
+    eyes = np.float64([[204, 100], [245, 102]])
+    at_first = np.float64([*eyes, [224, 126], [202, 139], [244, 140]]) + path[0]
+    monkeypatch.setattr(predict, "mtcnn", lambda: tiny.Detector(at_first))
+    predict.main([str(file), "--json", "--detect-every", "1000"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["frame"], line["id"]) for line in lines] == [(i, 1) for i in range(40)]
+    found = np.array([[line["landmarks"]["left_eye"], line["landmarks"]["right_eye"]] for line in lines])
+    off = np.linalg.norm(found - (eyes + path[:, None]), axis=2)
+    assert off.mean() < 3 and off.max() < 6, "of 41 pixels from eye to eye"
+    assert min(line["attributes"]["Smiling"] for line in lines) > 0.8
+
+
+# -- where they lie -------------------------------------------------------------------------------
+
+
+def test_the_shipped_model_is_found_in_a_checkout_and_in_an_install(tmp_path, monkeypatch):
+    def make(folder):
+        folder.mkdir(parents=True)
+        (folder / "model.json").write_text("{}")
+        return folder
+
+    monkeypatch.setattr(predictor, "__file__", str(tmp_path / "smtn_keras" / "predictor.py"))
+    with pytest.raises(UserError, match=r"^mobile: expected a shipped model \(there is none here\) or a path that exists; check --model$"):
+        predictor.shipped()
+    of_checkout = make(tmp_path / "exported" / "mobile")
+    assert predictor.shipped() == of_checkout
+    of_install = make(tmp_path / "smtn_keras" / "exported" / "mobile")
+    other = make(tmp_path / "smtn_keras" / "exported" / "mobile_synthetic")
+    assert predictor.shipped() == of_install
+    assert predictor.shipped("mobile_synthetic") == other
+    with pytest.raises(UserError, match=r"^mobil: expected a shipped model \(mobile, mobile_synthetic\)"):
+        predictor.shipped("mobil")
+
+
+def test_an_install_holds_the_shipped_models_and_nobody_elses(tmp_path):
+    pytest.importorskip("setuptools")
+    root = Path(__file__).parent.parent
+    for name in ("setup.py", "README.md", "LICENSE", "smtn_keras/__init__.py", "web/package.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / name, tmp_path / name)
+    for name in ("mobile/model.tflite", "mobile/model.json", "mobile/README.md", "mobile/saved_model/saved_model.pb", "own/model.tflite"):
+        (tmp_path / "exported" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "exported" / name).write_text("{}")
+    build = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", "out"]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    installed = tmp_path / "out" / "smtn_keras" / "exported"
+    assert sorted(str(file.relative_to(installed)) for file in installed.rglob("*.*")) == [
+        "mobile/README.md",
+        "mobile/model.json",
+        "mobile/model.tflite",
+    ]

@@ -17,7 +17,7 @@ from smtn_keras import faces, web
 from smtn_keras.data.celeba import FIVE_POINTS
 from smtn_keras.data.pipeline import resize
 from smtn_keras.errors import UserError
-from smtn_keras.predictor import load_predictor
+from smtn_keras.predictor import load_predictor, shipped
 
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
 MEAN = np.array([[0.39, 0.51], [0.6, 0.51], [0.49, 0.62], [0.4, 0.7], [0.59, 0.7]]) * [178, 218]
@@ -25,8 +25,9 @@ MEAN = np.array([[0.39, 0.51], [0.6, 0.51], [0.49, 0.62], [0.4, 0.7], [0.59, 0.7
 
 @pytest.fixture(scope="module")
 def files():
+    folder = shipped()
     try:
-        return web.page_files("mobile")
+        return web.page_files(folder)
     except UserError as error:
         pytest.skip(str(error))
 
