@@ -98,11 +98,9 @@ class _Answers:
     """A model and where its answers go: lines to stdout, drawn copies to --out."""
 
     def __init__(self, settings: PredictConfig):
-        from .predictor import load_predictor, shipped
+        from .predictor import find_model, load_predictor
 
-        self.settings, model = settings, settings.model or "mobile"
-        is_path = Path(model).name != model or Path(model).exists()
-        self.predictor = load_predictor(model if settings.model and is_path else shipped(model))
+        self.settings, self.predictor = settings, load_predictor(find_model(settings.model))
         if "research" in (licence := str(self.predictor.card.get("licence"))):
             print(f"note: this model is for research only. {licence}", file=sys.stderr)
         if settings.out:

@@ -75,6 +75,18 @@ def shipped(name: str = "mobile") -> Path:
     return there[name]
 
 
+def find_model(name: str | Path | None) -> Path:
+    """A model by its path, or by the name of one that comes with the package; None stands for the shipped `mobile`, whatever lies here.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if name is None:
+        return shipped("mobile")
+    is_path = Path(name).name != str(name) or Path(name).exists()
+    return Path(name) if is_path else shipped(str(name))
+
+
 def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool = False):
     """The network as it is delivered.
 

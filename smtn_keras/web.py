@@ -39,8 +39,8 @@ HEADERS = {
 class WebConfig:
     """What to serve."""
 
-    model: str = "mobile"
-    """An exported folder, or the name of a model that comes with the package."""
+    model: str | None = None
+    """An exported folder, or the name of a model that comes with the package; by itself the shipped `mobile`."""
     port: int = 8000
     """The port to listen on; 0: any free one."""
 
@@ -54,20 +54,18 @@ def main(argv: list[str] | None = None):
             threading.Event().wait()
 
 
-def page_files(model: str | Path) -> dict[str, Path]:
+def page_files(model: str | Path | None = None) -> dict[str, Path]:
     """All that the page loads, by its path in the URL.
 
     Args:
-        model: an exported folder, or the name of a shipped model.
+        model: as `predictor.find_model` takes it.
 
     Raises:
         UserError: the folder is no export, or the npm packages are not there.
     """
-    folder, page = Path(model), page_folder()
-    if not folder.exists():
-        from .predictor import shipped
+    from .predictor import find_model
 
-        folder = shipped(str(model))
+    folder, page = find_model(model), page_folder()
     files = {"/": page / "index.html"} | {f"/{file.name}": file for file in page.iterdir() if file.suffix in (".css", ".js", ".svg")}
     for name in ("model.tflite", "model.json"):
         if not (folder / name).is_file():

@@ -160,3 +160,12 @@ def test_an_install_holds_the_shipped_models_and_nobody_elses(tmp_path):
         "mobile/model.json",
         "mobile/model.tflite",
     ]
+
+
+def test_a_folder_here_stands_for_a_shipped_model_only_if_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mobile").mkdir()
+    assert predictor.find_model(None) == predictor.shipped()
+    assert predictor.find_model("mobile") == Path("mobile")
+    assert predictor.find_model("mobile_tiny") == predictor.shipped("mobile_tiny")
+    assert predictor.find_model("runs/mobile") == Path("runs/mobile")
