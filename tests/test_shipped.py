@@ -57,6 +57,7 @@ def test_it_is_small_and_its_card_tells_of_it(name):
             for key, better in (("success_rate_average", 1), ("nme", -1), ("accuracy_mean", 1), ("balanced_accuracy_mean", 1)):
                 assert key not in measured or better * (measured[key] - floor[key]) > 0, (data, key)
     page = (folder / cards.README).read_text()
+    assert page == cards.text(card), "both forms say the same"
     assert ("research" in page) == (name in SEEN_PHOTOS), "what its licence allows"
 
 
