@@ -16,10 +16,12 @@ REQUIRES = [
     "tensorflow-datasets>=4.9.10",
     "array_record>=0.8.6",  # the files of prepared data sets
     "grain>=0.2.18",  # reading them
+    "absl-py>=2.5",  # Grain's flags, which its processes ask for
+    "etils[epath]>=1.15",  # paths in object stores
     "ai-edge-litert>=2.3",  # running .tflite files
     "numpy>=2.4",
     "opencv-python-headless>=5.0",  # decoding, warping and drawing pictures
-    "pillow>=13",  # the unusual picture files
+    "pillow>=12.3",  # the unusual picture files; Apache Beam allows no 13 yet
     "matplotlib>=3.11",
     "markdown-it-py>=4.3",  # a report's HTML; Keras brings it
     "tensorboardX>=2.6.5",  # TensorBoard's events without TensorFlow
@@ -30,10 +32,13 @@ REQUIRES = [
 ]
 JAX = ["jax>=0.10.2"]
 QUANTISE = ["litert-quantizer>=0.11"]  # asks for one version of ai-edge-litert, so it is not for everyone
+BEAM = ["apache-beam>=2.77"]  # to prepare data on several machines
 PEERS = ["scikit-learn>=1.9", "scikit-image>=0.26"]  # the SVMs and hand-made features of smtn_keras.peers
 KERNEL = ["ipykernel>=7.4"]
 NOTEBOOKS = [*KERNEL, "jupyterlab>=4.6", "nbconvert>=7.17"]  # to open and to run them
 EXTRAS = {
+    "beam": BEAM,
+    "bench": ["torch>=2.13"],  # what benchmarks/run.py compares training steps with
     "jax": JAX,
     "peers": PEERS,
     "quantise": QUANTISE,

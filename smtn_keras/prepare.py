@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import errno
-import shutil
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from etils import epath
 from filelock import FileLock, Timeout
 
 from .data import DATA_SETS, data_set_class
@@ -26,12 +27,16 @@ class Flags:
     """Which data set."""
     source: Path | None = None
     """The folder of a published data set, as its publisher lays it out (celeba, mtfl)."""
-    data_dir: Path = Path("data")
-    """Where prepared data sets lie."""
+    data_dir: Annotated[str, tyro.conf.arg(metavar="PATH")] = "data"
+    """Where prepared data sets lie: a folder, or an object store's gs://, s3:// or az:// (see docs/scale.md)."""
     samples: int | None = None
     """How many faces to draw, 6000 unless given (synthetic)."""
     seed: int | None = None
     """What the drawn faces depend on, 0 unless given (synthetic)."""
+    workers: int = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    """How many processes check and write pictures; by itself one for each core."""
+    beam: str | None = None
+    """Options of an Apache Beam pipeline that checks and writes them instead, such as '--runner=DirectRunner'."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,8 +51,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def prepare(
-    name: str, data_dir: Path = Path("data"), source: Path | None = None, samples: int | None = None, seed: int | None = None
-) -> Path:
+    name: str,
+    data_dir: Path | str = "data",
+    source: Path | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    workers: int = 1,
+    beam: str | None = None,
+) -> epath.Path:
     """Prepares a data set, or finds it prepared from the same origin.
 
     Args:
@@ -56,6 +67,9 @@ def prepare(
         source: the published folder; not needed once prepared, nor for `synthetic`.
         samples: how many faces to draw; `synthetic` only.
         seed: what they depend on; `synthetic` only.
+        workers: processes that check and write pictures. More than one import the calling script again, as
+            `multiprocessing` does, so it needs its `if __name__ == "__main__"`.
+        beam: options of an Apache Beam pipeline that checks and writes them instead.
 
     Returns:
         Its folder, DATA_DIR/NAME/VERSION.
@@ -63,20 +77,22 @@ def prepare(
     Raises:
         UserError: bad input, a folder prepared from something else, or a full disk.
     """
-    from .data.prepared import prepared_folder
+    from .data.prepared import exists, prepared_folder
 
     data_set = data_set_class(name)
     arguments, origin = _arguments(name, source, samples, seed)
+    if workers < 1:
+        raise UserError(f"--workers: expected at least 1, got {workers}; leave it out for one for each core")
     folder = prepared_folder(name, data_dir)
-    if folder.exists():  # TFDS renames it into place when all is written
+    if exists(folder):  # TFDS renames it into place when all is written
         _check_origin(name, data_dir, origin)
         _report(name, data_dir, "already prepared")
         return folder
     with _only_one(folder):
         for leftover in folder.parent.glob(f"incomplete.*_{folder.name}"):  # of a killed preparation
-            shutil.rmtree(leftover)
+            leftover.rmtree()
         with _disk_errors(folder):
-            data_set(**arguments, origin=origin, data_dir=data_dir).prepare()
+            data_set(**arguments, origin=origin, data_dir=data_dir).prepare(workers, beam)
         _report(name, data_dir, "prepared")
     return folder
 
@@ -94,7 +110,7 @@ def _arguments(name: str, source: Path | None, samples: int | None, seed: int | 
     return {"source": source}, {"source": Path(source).resolve().name} if source else {}
 
 
-def _check_origin(name: str, data_dir: Path, asked: dict) -> None:
+def _check_origin(name: str, data_dir: Path | str, asked: dict) -> None:
     """Refuses a folder that was prepared from something else than asked."""
     from .data.prepared import open_prepared
 
@@ -106,7 +122,7 @@ def _check_origin(name: str, data_dir: Path, asked: dict) -> None:
         )
 
 
-def _report(name: str, data_dir: Path, verb: str) -> None:
+def _report(name: str, data_dir: Path | str, verb: str) -> None:
     from .data.prepared import open_prepared
 
     prepared = open_prepared(name, data_dir)
@@ -115,8 +131,16 @@ def _report(name: str, data_dir: Path, verb: str) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path):
-    """Lets one process at a time prepare a data set; the lock falls with the process, even a killed one."""
+def _only_one(folder: epath.Path):
+    """Lets one process at a time prepare a data set; the lock falls with the process, even a killed one.
+
+    An object store has no locks.
+    """
+    from .data.shards import is_local
+
+    if not is_local(folder):
+        yield
+        return
     lock = FileLock(folder.parent / ".lock", timeout=0)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +158,7 @@ def _only_one(folder: Path):
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: Path):
+def _disk_errors(folder: epath.Path):
     """Turns what TFDS and ArrayRecord raise on a full disk into one sentence."""
     try:
         yield

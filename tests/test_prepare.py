@@ -238,7 +238,7 @@ FULL = [
 
 @pytest.mark.parametrize("error", FULL)
 def test_full_disk(error, source, tmp_path, capsys, monkeypatch):
-    def full(self):
+    def full(self, *_):
         raise error
 
     monkeypatch.setattr(data_set_class("celeba"), "prepare", full)

@@ -3,41 +3,23 @@
 import contextlib
 import io
 import itertools
-import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from tqdm import tqdm
 
 from ..tasks import Landmarks, Task, tasks_to_json
 from . import VERSION
+from .shards import Example, Shard, write_here, write_in_processes, write_with_beam
 
-SHARD = 8192  # samples in one file; TFDS holds one file's in memory
-
-
-class Example(NamedTuple):
-    """One face as a data set hands it over.
-
-    Attributes:
-        name: unique in its data set, such as the file name.
-        image: the bytes of an upright RGB JPEG or PNG.
-        size: width and height of the image in pixels.
-        targets: for each task's name its array: landmarks `(points, 2)` float32 in pixels of the
-            image, counted as the builder's `first_pixel` says (NaN where missing), labels `(labels,)`
-            int8 class indices (-1 where missing).
-    """
-
-    name: str
-    image: bytes
-    size: tuple[int, int]
-    targets: dict[str, np.ndarray]
+SHARD = 2048  # samples in one file: few enough that a small set keeps several processes busy, and 22 MB of CelebA
 
 
-class FaceBuilder(tfds.core.ShardBasedBuilder):
+class FaceBuilder(tfds.core.dataset_builder.FileReaderBuilder):
     """Base of the data sets: a subclass gives `tasks`, a licence and its examples by split.
 
     Records hold landmarks with (0, 0) at the image's upper left corner, so that mirroring is exact: half
@@ -62,27 +44,33 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
     homepage = ""
 
     def __init__(self, *, origin: dict | None = None, **kwargs):
-        self._bars = contextlib.ExitStack()
+        self._workers, self._beam = 1, None
         self.origin = origin or {}  # before TFDS's own, which calls _info
-        kwargs.setdefault("file_format", "array_record")
-        super().__init__(**kwargs)
+        super().__init__(**kwargs | {"file_format": "array_record"})
 
     def splits(self) -> dict[str, Iterable[Example]]:
         """Examples of `train`, `validation` and `test`, lazily; a subclass's own.
 
-        Iterables that know their length show it in the progress bar.
+        What has a length and can be sliced, as a list can, is written in files of `SHARD` examples, several at a
+        time where asked for; any other iterable in one file.
         """
         raise NotImplementedError
 
-    def prepare(self) -> Path:
-        """Writes the data set once; a second call finds it. Returns its folder."""
+    def prepare(self, workers: int = 1, beam: str | None = None) -> epath.Path:
+        """Writes the data set once; a second call finds it. Returns its folder.
+
+        Args:
+            workers: processes that write. More than one need a main module that can be imported, as Python's
+                `multiprocessing` explains, so a script says so itself.
+            beam: options of an Apache Beam pipeline that writes instead (None: no Beam).
+        """
+        self._workers, self._beam = workers, beam
         tfds.disable_progress_bar()  # TFDS's bars lack the total; ours has it
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         # TFDS makes a folder for downloads and prints of downloading, though there are none.
-        # Closing the bars keeps an error message off their line.
-        with self._bars, tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
+        with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
             self.download_and_prepare(download_dir=downloads, download_config=config)
-        return Path(self.data_dir)
+        return epath.Path(self.data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         targets = {
@@ -105,25 +93,33 @@ class FaceBuilder(tfds.core.ShardBasedBuilder):
             metadata=tfds.core.MetadataDict(tasks=tasks_to_json(self.tasks), origin=self.origin),
         )
 
-    def _shard_iterators_per_split(self, dl_manager):
-        del dl_manager  # nothing is downloaded
-        return {split: self._shards(split, examples) for split, examples in self.splits().items()}
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        del dl_manager, download_config  # nothing is downloaded
+        shards = {split: self._shards(split, examples) for split, examples in self.splits().items()}
+        lengths = iter(self._write([shard for shards_of_split in shards.values() for shard in shards_of_split]))
+        infos = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=list(itertools.islice(lengths, len(shards_of_split))),
+                num_bytes=sum(shard.path.stat().length for shard in shards_of_split),
+                filename_template=self._get_filename_template(split),
+            )
+            for split, shards_of_split in shards.items()
+        ]
+        self.info.set_splits(tfds.core.SplitDict(infos))
 
-    def _shards(self, split: str, examples: Iterable[Example]) -> list[Callable[[], Iterator[tuple[str, dict]]]]:
-        """What gives the records of each shard; TFDS calls them one after the other."""
-        records = self._records(split, examples)
-        if not hasattr(examples, "__len__"):
-            return [lambda: records]
-        return [lambda: itertools.islice(records, SHARD)] * math.ceil(len(examples) / SHARD)
+    def _shards(self, split: str, examples: Iterable[Example]) -> list[Shard]:
+        parts = [examples[i : i + SHARD] for i in range(0, len(examples), SHARD)] if hasattr(examples, "__getitem__") else [examples]
+        paths = self._get_filename_template(split).sharded_filepaths(num_shards=len(parts))
+        return [Shard(path, part, self.info.features, self.tasks, self.first_pixel) for path, part in zip(paths, parts, strict=True)]
 
-    def _records(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, dict]]:
-        total = len(examples) if hasattr(examples, "__len__") else None
-        bar = tqdm(examples, desc=f"{self.name} {split}", total=total, unit=" images", disable=None)  # a terminal's only
-        for example in self._bars.enter_context(bar):
-            record = {"name": example.name, "image": io.BytesIO(example.image), "size": np.int32(example.size)}
-            points = {
-                task.name: example.targets[task.name] + np.float32(0.5 - self.first_pixel)
-                for task in self.tasks
-                if isinstance(task, Landmarks)
-            }
-            yield example.name, record | example.targets | points
+    def _write(self, shards: list[Shard]) -> list[int]:
+        """Writes all files; returns how many samples are in each."""
+        sliced = all(hasattr(shard.examples, "__len__") for shard in shards)
+        total = sum(len(shard.examples) for shard in shards) if sliced else None
+        with tqdm(desc=self.name, total=total, unit=" images", disable=None) as bar:  # a terminal's only
+            if self._beam is not None:
+                return write_with_beam(shards, bar.update, self._beam)
+            if sliced and self._workers > 1 and total > SHARD:  # fewer are written before a worker has started
+                return write_in_processes(shards, bar.update, self._workers)
+            return write_here(shards, bar.update)

@@ -8,9 +8,10 @@ import tensorflow_datasets as tfds
 
 from ..errors import UserError
 from ..tasks import Attributes, Label, Landmarks
-from .builder import Example, FaceBuilder
+from .builder import FaceBuilder
 from .images import normalised_bytes
 from .published import AnnotatedPictures, Pictures, check_folder, check_points, check_values, first_existing, parse_rows, read_lines
+from .shards import Example
 
 ATTRIBUTES = (  # noqa: SIM905
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
@@ -135,19 +136,22 @@ def _pictures(source: Path) -> Pictures:
 
 
 class TfdsExamples:
-    """One split of TFDS's own prepared `celeb_a`, whose dictionaries are stacked in the published order.
+    """One split of TFDS's own prepared `celeb_a`, or a slice of it, whose dictionaries are stacked in the published order.
 
     Reading its TFRecord files imports tensorflow; ArrayRecord files do without.
     """
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        self._builder, self._split = builder, split
+    def __init__(self, source: Path, split: str, indices: range):
+        self._source, self._split, self._indices = source, split, indices
 
     def __len__(self) -> int:
-        return self._builder.info.splits[self._split].num_examples
+        return len(self._indices)
+
+    def __getitem__(self, part: slice) -> "TfdsExamples":
+        return TfdsExamples(self._source, self._split, self._indices[part])
 
     def __iter__(self) -> Iterator[Example]:
-        for i, record in enumerate(self._records()):
+        for i, record in zip(self._indices, self._records(), strict=True):
             name = f"{self._split}-{i:06d}"  # TFDS drops the file names
             image, size = normalised_bytes(bytes(record["image"]), name, turn=False)
             landmarks = np.array([record["landmarks"][key] for key in _COORDINATES], np.float32).reshape(5, 2)
@@ -157,13 +161,15 @@ class TfdsExamples:
 
     def _records(self) -> Iterator[dict]:
         decoders = {"image": tfds.decode.SkipDecoding()}
+        split = f"{self._split}[{self._indices.start}:{self._indices.stop}]"
         try:
-            if self._builder.info.file_format.value == "array_record":
-                yield from self._builder.as_data_source(split=self._split, decoders=decoders)
+            builder = tfds.builder_from_directory(self._source)
+            if builder.info.file_format.value == "array_record":
+                yield from builder.as_data_source(split=split, decoders=decoders)
             else:
-                yield from tfds.as_numpy(self._builder.as_dataset(split=self._split, decoders=decoders))
+                yield from tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders))
         except Exception as error:  # TFDS, TensorFlow and ArrayRecord each raise their own
-            raise _unreadable(self._builder.data_dir, error) from None
+            raise _unreadable(self._source, error) from None
 
 
 def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
@@ -180,7 +186,7 @@ def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
     for split in SPLITS:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
             raise UserError(f"{source}: expected a {split} part, got none; prepare celeb_a again")
-    return {split: TfdsExamples(builder, split) for split in SPLITS}
+    return {split: TfdsExamples(source, split, range(builder.info.splits[split].num_examples)) for split in SPLITS}
 
 
 def _unreadable(source: Path | str, error: Exception) -> UserError:

@@ -1,5 +1,6 @@
 """MTFL (Zhang et al., ECCV 2014): five landmarks, gender, smile, glasses and head pose of faces from the web."""
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -107,4 +108,8 @@ def _read_list(source: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarr
 def _part(source: Path, rows: tuple[list[str], np.ndarray, np.ndarray], mine: np.ndarray) -> AnnotatedPictures:
     names, landmarks_px, labels = rows
     targets = {"landmarks": landmarks_px[mine], "attributes": labels[mine]}
-    return AnnotatedPictures(np.array(names)[mine].tolist(), targets, lambda name: read_file(source / name, str(source / name)))
+    return AnnotatedPictures(np.array(names)[mine].tolist(), targets, functools.partial(_read, source))
+
+
+def _read(source: Path, name: str) -> bytes:
+    return read_file(source / name, str(source / name))

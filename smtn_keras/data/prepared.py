@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 
 from ..errors import UserError
 from ..tasks import Task, joint_tasks, tasks_from_json
 from . import DATA_SETS, VERSION
 from .images import read_image
+from .shards import is_local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +29,14 @@ class Prepared:
     """
 
     name: str
-    folder: Path
+    folder: epath.Path
     tasks: tuple[Task, ...]
     licence: str
     origin: dict
     counts: dict[str, int]
     _builder: tfds.core.DatasetBuilder = dataclasses.field(repr=False, compare=False)
     _published: tuple[Task, ...] | None = None  # what the records hold, where `tasks` are another data set's
+    _targets: dict[str, dict] = dataclasses.field(init=False, default_factory=dict, repr=False, compare=False)
 
     def described_by(self, tasks: tuple[Task, ...]) -> "Prepared":
         """The same samples with other tasks: points and labels are found by name, what a sample lacks is missing."""
@@ -43,6 +46,10 @@ class Prepared:
         """Records of a split by index: `name` and `image` bytes (JPEG or PNG), `size` int32 (width, height), a task's array each."""
         if split not in self.counts:
             raise UserError(f"{self.folder}: expected one of the splits {', '.join(self.counts)}, got '{split}'; check the name")
+        if not is_local(self.folder):
+            raise UserError(
+                f"{self.folder}: expected a folder of this machine to read from, got an object store's; copy it to a disk first"
+            )
         try:
             records = self._builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
             for last in np.cumsum(self._builder.info.splits[split].shard_lengths):
@@ -58,17 +65,19 @@ class Prepared:
         return [read_image(record["image"], record["name"].decode()) for record in records]
 
     def targets(self, split: str) -> dict[str, np.ndarray]:
-        """All targets of a split, stacked by task name, without decoding a picture.
+        """All targets of a split, stacked by task name, without decoding a picture; read once and kept.
 
         Beside them `size` `(samples, 2)` int32, width and height in pixels, and `name` `(samples,)` str.
         """
-        keys = [task.name for task in self.tasks] + ["size"]
-        columns = {key: [] for key in [*keys, "name"]}
-        for record in self.source(split):
-            for key in keys:
-                columns[key].append(record[key])
-            columns["name"].append(record["name"].decode())
-        return {key: np.stack(column) if key in keys else np.array(column) for key, column in columns.items()}
+        if split not in self._targets:
+            keys = [task.name for task in self.tasks] + ["size"]
+            columns = {key: [] for key in [*keys, "name"]}
+            for record in self.source(split):
+                for key in keys:
+                    columns[key].append(record[key])
+                columns["name"].append(record["name"].decode())
+            self._targets[split] = {key: np.stack(column) if key in keys else np.array(column) for key, column in columns.items()}
+        return self._targets[split]
 
 
 class _Translated(Sequence):
@@ -91,30 +100,45 @@ class _Translated(Sequence):
         return record | {task.name: task.translate(record.get(task.name), theirs) for task, theirs in self.pairs}
 
 
-def open_sets(names: tuple[str, ...], data_dir: Path) -> tuple[Prepared, ...]:
-    """Prepared data sets that are trained as one: each is described by the tasks of all.
+def open_sets(names: tuple[str, ...], data_dir: Path | str, only: tuple[str, ...] | None = None) -> tuple[Prepared, ...]:
+    """Prepared data sets that are trained as one: each is described by the tasks of all, or by those of the names in `only`.
 
     Raises:
-        UserError: as `open_prepared`, or if their tasks do not go together.
+        UserError: as `open_prepared`, or if their tasks do not go together, or lack one of `only`.
     """
     sets = [open_prepared(name, data_dir) for name in names]
     tasks = joint_tasks([data.tasks for data in sets])
+    if unknown := set(only or ()) - {task.name for task in tasks}:
+        raise UserError(f"--tasks: expected some of {', '.join(task.name for task in tasks)}, got '{min(unknown)}'; check the name")
+    tasks = tuple(task for task in tasks if only is None or task.name in only)
     return tuple(data.described_by(tasks) for data in sets)
 
 
-def prepared_folder(name: str, data_dir: Path) -> Path:
+def prepared_folder(name: str, data_dir: Path | str) -> epath.Path:
     """Where the data set of that name lies once prepared."""
-    return Path(data_dir) / name / VERSION
+    return epath.Path(data_dir) / name / VERSION
 
 
-def open_prepared(name: str, data_dir: Path) -> Prepared:
+def exists(folder: epath.Path) -> bool:
+    """Whether the folder is there.
+
+    Raises:
+        UserError: it would be in an object store that does not answer.
+    """
+    try:
+        return folder.exists()
+    except Exception as error:  # each file system of fsspec raises its own, and ImportError without its package
+        raise UserError(f"{folder}: expected an object store that answers, got '{error}'; see docs/scale.md") from None
+
+
+def open_prepared(name: str, data_dir: Path | str) -> Prepared:
     """The prepared data set of that name.
 
     Raises:
         UserError: it was not prepared there, or its folder is damaged.
     """
     folder = prepared_folder(name, data_dir)
-    if not folder.is_dir():
+    if not exists(folder):
         if name not in DATA_SETS:
             raise UserError(
                 f"data set: expected one of {', '.join(DATA_SETS)}, got '{name}'; check the name, or prepare a set of your own in {folder} first"
@@ -127,7 +151,7 @@ def open_prepared(name: str, data_dir: Path) -> Prepared:
         builder = tfds.builder_from_directory(folder)
         metadata = builder.info.metadata
         tasks = tasks_from_json(metadata["tasks"])
-        missing = [path.name for split in builder.info.splits.values() for path in split.filepaths if not Path(path).is_file()]
+        missing = [path.name for split in builder.info.splits.values() for path in split.filepaths if not epath.Path(path).is_file()]
         if missing:
             raise FileNotFoundError(f"{missing[0]} is missing")
         counts = {split: info.num_examples for split, info in builder.info.splits.items()}

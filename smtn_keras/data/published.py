@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .builder import Example
 from .images import normalised_bytes, read_file
+from .shards import Example
 
 
 def check_folder(source: Path | None, name: str, holds: str, where: str) -> Path:
@@ -142,13 +142,21 @@ class Pictures:
     def __init__(self, path: Path, where: str):
         self.path = path
         self._where = where
-        if path.is_dir():
-            with os.scandir(path) as entries:
-                self.names = {entry.name for entry in entries if entry.is_file()}
-        else:
-            members = [info for info in self._zip.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
-            self._members = {info.filename.rsplit("/", 1)[-1]: info for info in members}
-            self.names = set(self._members)
+
+    def __reduce__(self):
+        return _pictures_of_this_process, (self.path, self._where)
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        if not self.path.is_dir():
+            return set(self._members)
+        with os.scandir(self.path) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+
+    @functools.cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        members = [info for info in self._zip.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
+        return {info.filename.rsplit("/", 1)[-1]: info for info in members}
 
     @functools.cached_property
     def _zip(self) -> zipfile.ZipFile:
@@ -163,7 +171,7 @@ class Pictures:
 
     def check_all_there(self, names: list[str], listed_in: Path) -> None:
         """Refuses lists that name pictures which are not there."""
-        missing = [name for name in names if name not in self.names]
+        missing = [name for name in names if name not in self._names]
         if missing:
             raise UserError(
                 f"{self.path}: expected the {len(names)} pictures of {listed_in.name}, {len(missing)} are missing, "
@@ -180,14 +188,19 @@ class Pictures:
             raise UserError(f"{self.path}: expected to read {name} in this zip, got '{error}'; download the zip again") from None
 
 
+@functools.lru_cache(maxsize=1)  # a worker gets many parts of one set, and a zip's list takes seconds to read
+def _pictures_of_this_process(path: Path, where: str) -> Pictures:
+    return Pictures(path, where)
+
+
 @dataclasses.dataclass(frozen=True)
 class AnnotatedPictures:
-    """Examples of one split, read when iterated.
+    """Examples of one split, or of a slice of it, read when iterated.
 
     Attributes:
         names: of the pictures.
         targets: for each task's name its array, one row a picture.
-        read: gives a picture's bytes by its name.
+        read: gives a picture's bytes by its name; it pickles.
         frame: the width and height that every picture must have (None: its own).
     """
 
@@ -198,6 +211,9 @@ class AnnotatedPictures:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __getitem__(self, part: slice) -> "AnnotatedPictures":
+        return dataclasses.replace(self, names=self.names[part], targets={task: values[part] for task, values in self.targets.items()})
 
     def __iter__(self) -> Iterator[Example]:
         for i, name in enumerate(self.names):

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .builder import Example, FaceBuilder
+from .builder import FaceBuilder
 from .celeba import ATTRIBUTES, FRAME, TASKS
 from .drawing.face import draw_with
+from .shards import Example
 
 # Share of the 202,599 faces that have each attribute, in percent. Source: CelebA's published list_attr_celeba.
 FREQUENCIES_PERCENT = dict(
@@ -111,6 +112,9 @@ class _Faces:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __getitem__(self, part: slice) -> "_Faces":
+        return _Faces(self.seed, self.indices[part])
 
     def __iter__(self) -> Iterator[Example]:
         for index in self.indices:
