@@ -1,5 +1,7 @@
 """Variations of a training picture that move its points and labels along."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -30,16 +32,14 @@ def augment(image, targets: dict, tasks: tuple[Task, ...], frame_aspect: float, 
         image = cv2.flip(image, 1)
         targets = {task.name: task.flip(targets[task.name]) for task in tasks}
     if config.shift or config.scale or config.rotation:
-        matrix = _affine(frame_aspect, config, rng)
+        linear, moved = _affine(frame_aspect, config, rng)
         size = image.shape[0]
         # pixel centres stand at half integers: a unit coordinate u is the pixel coordinate u * size - 0.5
-        to_pixel = np.array([[size, 0, -0.5], [0, size, -0.5], [0, 0, 1]])
-        warp = to_pixel @ matrix @ np.linalg.inv(to_pixel)
-        image = cv2.warpAffine(image, warp[:2], (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warp = np.empty((2, 3))
+        warp[:, :2], warp[:, 2] = linear, linear @ (0.5, 0.5) + size * moved - 0.5
+        image = cv2.warpAffine(image, warp, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         targets = targets | {
-            task.name: (targets[task.name] @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
-            for task in tasks
-            if isinstance(task, Landmarks)
+            task.name: (targets[task.name] @ linear.T + moved).astype(np.float32) for task in tasks if isinstance(task, Landmarks)
         }
     if config.colour:
         image = _colour(image, config.colour, rng)
@@ -52,26 +52,25 @@ def augment(image, targets: dict, tasks: tuple[Task, ...], frame_aspect: float, 
     return np.ascontiguousarray(image), targets
 
 
-def _affine(frame_aspect: float, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
-    """A 3x3 matrix on unit coordinates: rotation and scaling about the centre in the frame's proportions, then a shift."""
-    angle = np.deg2rad(rng.uniform(-config.rotation, config.rotation))
+def _affine(frame_aspect: float, config: DataConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Unit coordinates x to `linear @ x + moved`: rotation and scaling about the centre in the frame's proportions, then a shift."""
+    angle = math.radians(rng.uniform(-config.rotation, config.rotation))
     zoom = 1 + rng.uniform(-config.scale, config.scale)
-    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
     linear = np.array([[cos, -sin * frame_aspect], [sin / frame_aspect, cos]])
-    centre = np.array([0.5, 0.5])
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = centre - linear @ centre + rng.uniform(-config.shift, config.shift, 2)
-    return matrix
+    return linear, 0.5 - linear @ (0.5, 0.5) + rng.uniform(-config.shift, config.shift, 2)
 
 
 def _colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and saturation, each times 1 plus or minus `strength`: together one affine map of RGB."""
-    brightness, contrast, saturation = 1 + rng.uniform(-strength, strength, 3)
-    mean_grey = GREY @ cv2.mean(image)[:3]
-    linear = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * GREY)  # GREY is added to each row
-    offset = np.full(3, brightness * (1 - contrast) * mean_grey)
-    return cv2.transform(image, np.column_stack([linear, offset]))
+    brightness, contrast, saturation = (1 + rng.uniform(-strength, strength, 3)).tolist()
+    red, green, blue, _ = cv2.mean(image)
+    mean_grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = brightness * contrast * (1 - saturation) * GREY
+    matrix.flat[::5] += brightness * contrast * saturation  # the diagonal
+    matrix[:, 3] = brightness * (1 - contrast) * mean_grey
+    return cv2.transform(image, matrix)
 
 
 def _erase(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
