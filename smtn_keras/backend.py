@@ -8,9 +8,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import devices
+from .settings import RunConfig
 
-def start():
-    """Imports Keras and wakes its backend, without TensorFlow's notes on GPUs, and Grain's on JAX, that are not there, and on many networks."""
+
+def start(run: RunConfig | None = None):
+    """Imports Keras and wakes its backend, without TensorFlow's notes on GPUs, and Grain's on JAX, that are not there, and on many networks.
+
+    Args:
+        run: whose other hosts are waited for, if it has any.
+    """
     logging.getLogger("absl").addFilter(lambda record: "jax profiler" not in record.getMessage())
     noise = "retracing", "Assets written"  # of one network after another; in a notebook, where TensorFlow says more
     logging.getLogger("tensorflow").addFilter(lambda record: not any(words in record.getMessage() for words in noise))
@@ -23,6 +30,8 @@ def start():
             from keras.src.utils import module_utils
 
             module_utils.tensorflow._available = False
+        if run:
+            devices.join_hosts(run)
         keras.ops.zeros(1) + 1
 
 

@@ -183,7 +183,7 @@ def _cells(data: str, row: Row, paths) -> list[str | tuple[float, ...]]:
 
 
 def _cost(data: str, row: Row) -> list[str]:
-    parameters = runs.read_parameters(row.folders[0])
+    parameters = runs.read_environment(row.folders[0])["parameters"]
     seeds = " ".join(str(read_config(folder).training.seed) for folder in row.results[data])
     counts = (number(count and count / 1e6) for count in (parameters, row.multiply_adds))
     return [*counts, "-" if row.seconds is None else f"{row.seconds:.4f}", seeds]

@@ -12,6 +12,7 @@ from .settings import DataConfig, NetworkConfig, RunConfig, TrainingConfig
 BEFORE = {"separation": "hard_sharing", "cross_stitch": "single_task", "nddr": "single_task"}
 BRANCHING = ("hard_sharing", "separation", "tcdcn")  # networks with --branch
 PEERS = ("facetracer", "panda_w", "panda_l", "lnets_anet")  # methods that end in SVMs, which say attributes only
+ALONE = ("single_task", "hard_sharing", "separation")  # networks of which each task can be trained alone
 MEETING = ("hard_sharing", "separation", "mtan", "cascade", "tcdcn")  # networks in whose shared stack the tasks' gradients meet
 
 
@@ -68,6 +69,11 @@ class Config:
         network, balance, kind = self.network, self.training.balance, self.kind
         if kind in PEERS and len(self.data.names) > 1:
             raise UserError(f"--network {kind}: expected one data set, got --data {self.data.data}; name one")
+        if self.data.tasks and kind not in ALONE:
+            raise UserError(
+                f"--tasks {' '.join(self.data.tasks)}: expected --network {', '.join(ALONE[:-1])} or {ALONE[-1]} beside it, got {kind}, whose tasks "
+                "help each other; leave one of the two out"
+            )
         if self.data.identities and kind != "lnets_anet":
             raise UserError(f"--identities: expected --network lnets_anet beside it, got {kind}; leave it out")
         branches = self._branches()
@@ -154,8 +160,8 @@ class Config:
         try:
             fields = json.loads(text)
             parts = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}
-            if (data := fields.get("data", {})).get("sampling"):
-                data["sampling"] = tuple(data["sampling"])
+            data = fields.get("data", {})
+            data |= {name: tuple(data[name]) for name in ("tasks", "sampling") if data.get(name)}
             return cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
         except (TypeError, AttributeError, json.JSONDecodeError) as error:
             raise UserError(

@@ -184,11 +184,11 @@ def of_predictor(predictor, batch_size: int = 64) -> Says:
     return says
 
 
-def answers(model, data, split: str, batch_size: int = 64, most: int | None = None) -> dict:
-    """What a serving model answers to all pictures of a split, or to at `most` so many, arrays by task name."""
+def answers(model, data, split: str, batch_size: int = 64, most: int | None = None, share: tuple[int, int] = (0, 1)) -> dict:
+    """What a serving model answers to all pictures of a split, or to at `most` so many, or to one host's `share`: arrays by task name."""
     from .data.pipeline import evaluation_batches
 
-    batches, steps = evaluation_batches(data, split, model.input.shape[1], batch_size, most)
+    batches, steps = evaluation_batches(data, split, model.input.shape[1], batch_size, most, share)
     return model.predict(batches.map(lambda batch: batch[0]), steps=steps, verbose="auto" if sys.stderr.isatty() and steps > 50 else 0)
 
 

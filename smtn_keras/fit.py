@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from . import backend, peers, runs
+from . import backend, devices, peers, runs
 from .config import Config, read_config
 from .errors import UserError, clean_exit
 from .peers import PEERS
@@ -33,29 +33,34 @@ def fit(config: Config) -> Path:
     Raises:
         UserError: for anything in the configuration or on disk that does not fit.
     """
-    backend.start()
-    resume = config.run.resume
+    first, resume = devices.is_first(config.run), config.run.resume
     if resume:
         if not config.run.run:
             raise UserError("--resume: expected the run to go on with in --run, got none; add --run DIR")
-        folder = Path(config.run.run)
-        config = read_config(folder)
+        folder, here = Path(config.run.run), config.run
+        config = read_config(folder).with_(run={name: getattr(here, name) for name in ("run", *devices.ENVIRONMENT)})
     else:
         config = config.resolved()
-        folder = runs.new_folder(config)
+        folder = runs.new_folder(config) if first else Path(config.run.run)
+    backend.start(config.run)
+    with devices.together(folder):
+        return _fit(config, folder, first, resume)
 
+
+def _fit(config: Config, folder: Path, first: bool, resume: bool) -> Path:
     import keras
 
+    from .data.cache import Resized
     from .data.pipeline import training_batches
     from .data.prepared import open_sets, prepared_folder
-    from .keeper import RunKeeper
+    from .keeper import Answers, RunKeeper
     from .networks.weights import load_initial
     from .prepare import prepare
 
     # drawn by the package itself, so nobody has to ask for it
     if "synthetic" in config.data.names and not prepared_folder("synthetic", config.data.data_dir).exists():
         prepare("synthetic", config.data.data_dir)
-    sets = open_sets(config.data.names, config.data.data_dir)
+    sets = open_sets(config.data.names, config.data.data_dir, config.data.tasks)
 
     keras.utils.set_random_seed(config.training.seed)
     dtype = backend.compute_dtype(config.training.dtype)
@@ -63,44 +68,49 @@ def fit(config: Config) -> Path:
 
     if config.kind in PEERS:
         return _fit_peer(config, sets, folder)
-    before = None
-    if config.stage > 1 and not resume:
-        if not config.run.from_run:
-            config = config.with_(run={"from_run": str(runs.newest_before(config, config.preset))})
-        print(f"stage-{config.stage - 1} run: {config.run.from_run}")
-        before = _load_before(config, sets)
-    _, steps = training_batches(sets, config)
-    model = _compiled(config, sets, steps)
-    if resume:
-        runs.load_weights(model, folder / "last.keras")  # and the optimizer's state
-        done = int(model.optimizer.iterations) // steps
-        if done >= config.training.epochs:
-            print(f"{folder}: all {done} epochs are done")
-            return folder
-    else:
-        load_initial(model, config, sets[0].tasks, before)
-        runs.start(folder, config, runs.data_card(sets), model.count_params(), dtype)
-        done = 0
+    if config.stage > 1 and not resume and not config.run.from_run:
+        config = config.with_(run={"from_run": str(runs.newest_before(config, config.preset))})
+    if config.data.cache:
+        sets = tuple(Resized(data, config.network.image_size) for data in sets)
+    training, share = config.training, devices.share()
+    _, steps = training_batches(sets, config, share=share)
+    with devices.distribute(training.batch_size // training.accumulate):
+        before = _load_before(config, sets) if config.stage > 1 and not resume else None
+        model = _compiled(config, sets, steps)
+        if resume:
+            runs.load_weights(model, folder / "last.keras")  # and the optimizer's state
+        else:
+            load_initial(model, config, sets[0].tasks, before)
+    done = int(keras.ops.convert_to_numpy(model.optimizer.iterations)) * training.accumulate // steps
+    if done >= training.epochs:
+        print(f"{folder}: all {done} epochs are done")
+        return folder
+    if first and not resume:
+        how = {"compute_dtype": dtype, "jit_compile": model.jit_compile, "hosts": share[1]}
+        runs.start(folder, config, runs.data_card(sets), model.count_params(), how)
 
-    train, _ = training_batches(sets, config, start_step=done * steps)
-    keeper = RunKeeper(folder, model, config, sets, done)
+    train, _ = training_batches(sets, config, done * steps, share)
+    ask = Answers(model, config, sets[0].tasks)
+    keeper = RunKeeper(folder, ask, sets, done)
     stopping = []
     if config.kind == "tcdcn":  # before the keeper, which saves what it did
         from .stopping import TaskwiseStopping
 
-        stopping = [TaskwiseStopping(folder, model, config, sets, done)]
+        stopping = [TaskwiseStopping(folder, ask, sets, done)]
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    print(
-        f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}"
-    )
+    if first:
+        before = f"; from {config.run.from_run}" if config.run.from_run else ""
+        print(
+            f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}{before}"
+        )
     model.fit(
         train,
         steps_per_epoch=steps,
-        epochs=config.training.epochs,
+        epochs=training.epochs,
         initial_epoch=done,
         shuffle=False,  # Grain does
         callbacks=[keras.callbacks.TerminateOnNaN(), *stopping, keeper],
-        verbose="auto" if os.isatty(1) else 2,
+        verbose=("auto" if os.isatty(1) else 2) if first else 0,
     )
     if keeper.diverged_at is not None:
         kept = "the weights of the epoch before are kept" if keeper.rows else "no epoch was finished, so remove the folder"
@@ -116,7 +126,7 @@ def _fit_peer(config: Config, sets, folder: Path) -> Path:
     if runs.read_history(folder):
         print(f"{folder}: the training is done")
         return folder
-    runs.start(folder, config, runs.data_card(sets), None, "float32")
+    runs.start(folder, config, runs.data_card(sets), None, {"compute_dtype": "float32"})
     print(f"{config.kind}: {folder}")
     began = time.monotonic()
     peers.train(config.kind, folder, sets[0], config)
@@ -174,7 +184,7 @@ def _load_before(config: Config, sets):
             f"{folder}: expected {wanted}{' with --branch end' if config.stage == 2 else ''}, got stage {theirs.stage} of {theirs.kind} with --branch {theirs.network.branch}; "
             "name another --from"
         )
-    if runs.read_tasks(folder) != sets[0].tasks:
+    if not set(sets[0].tasks) <= set(runs.read_tasks(folder)):
         raise UserError(
             f"{folder}: expected {wanted} with the tasks of '{config.data.data}', got those of '{theirs.data.data}'; name another --from"
         )
@@ -198,10 +208,12 @@ def _optimizer(config: Config, steps: int):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, decay_steps=max(1, training.epochs * steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
-    average = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
+    how = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
+    if training.accumulate > 1:
+        how["gradient_accumulation_steps"] = training.accumulate
     if training.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9, **average)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, **average)
+        return keras.optimizers.SGD(rate, momentum=0.9, **how)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=training.weight_decay, **how)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

@@ -2,32 +2,61 @@
 
 import contextlib
 import math
+import shutil
 import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from . import runs
+from . import devices, networks, runs
 from .config import Config
 from .evaluate import answers, broken, task_metrics
+from .networks.weights import copy_layers
 from .predictor import serving_model
-from .tasks import Landmarks
+from .tasks import Landmarks, Task
+
+
+class Answers:
+    """What a model in training answers, each host to its share of the pictures, on one device.
+
+    Call it with a data set, a split and if wanted how many of its pictures: the answers to all of them on every host, as
+    `evaluate.answers` gives them.
+
+    Attributes:
+        model, config, tasks: as given.
+    """
+
+    def __init__(self, model: keras.Model, config: Config, tasks: tuple[Task, ...]):
+        self.model, self.config, self.tasks = model, config, tasks
+        self._asked = model
+        if keras.distribution.distribution():  # whose devices want equal shares of whole batches
+            with devices.on_one():
+                self._asked = networks.build(config, tasks)
+        self._serving = serving_model(self._asked, tasks, config)
+
+    def __call__(self, data, split: str, most: int | None = None) -> dict[str, np.ndarray]:
+        with devices.on_one():
+            if self._asked is not self.model:
+                copy_layers(self.model, self._asked, {layer.name: layer.name for layer in self._asked.layers})
+            part = answers(self._serving, data, split, most=most, share=devices.share())
+        return devices.gathered(part, min(most or data.counts[split], data.counts[split]))
 
 
 class RunKeeper(keras.callbacks.Callback):
-    """At the end of each epoch measures the model on each data set's validation part and writes the run's files, each whole.
+    """At the end of each epoch measures the model on each data set's validation part and, on the first host, writes the run's files, each whole.
 
     Attributes:
         rows: of the history so far.
         diverged_at: the epoch whose loss or answers were not finite, or None.
     """
 
-    def __init__(self, folder: Path, model, config: Config, sets, done: int):
+    def __init__(self, folder: Path, ask: Answers, sets, done: int):
         super().__init__()
         self.folder, self.sets = folder, sets
         self.rows = runs.read_history(folder)[:done]
         self.diverged_at = None
-        self._serving = serving_model(model, sets[0].tasks, config)
+        self._ask, self._writes = ask, devices.share()[0] == 0
         self._truth = [data.targets("validation") for data in sets]
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -45,17 +74,23 @@ class RunKeeper(keras.callbacks.Callback):
             logs |= measured  # in place: the progress bar, which comes after, shows them too
             row = {
                 "epoch": epoch + 1,
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
                 **logs,
                 "seconds": time.monotonic() - self._began,
             }
             self.rows.append({key: float(value) for key, value in row.items()})
             # last.keras comes last: --resume goes on from it and drops the row of an epoch whose weights were not kept
+            if not self._writes:
+                return
             runs.write_history(self.folder, self.rows)
             runs.write_events(self.folder, self.rows)
             if measured["val_score"] > best:
                 self._save("best.keras")
-        self._save("last.keras")
+        if measured["val_score"] > best and not self.model.optimizer.use_ema:
+            with runs.whole(self.folder / "last.keras") as beside:
+                shutil.copyfile(self.folder / "best.keras", beside)
+        else:
+            self._save("last.keras")
 
     def _measure(self) -> dict[str, float] | None:
         """The headline metrics of each data set's validation part in percent, and `val_score`, their mean, by which the best epoch is chosen.
@@ -64,7 +99,7 @@ class RunKeeper(keras.callbacks.Callback):
         """
         measured, headlines = {}, []
         for data, truth in zip(self.sets, self._truth, strict=True):
-            outputs = answers(self._serving, data, "validation")
+            outputs = self._ask(data, "validation")
             if broken(outputs):
                 return None
             for task in data.tasks:
@@ -78,7 +113,8 @@ class RunKeeper(keras.callbacks.Callback):
         return measured | {"val_score": sum(headlines) / len(headlines)}
 
     def _save(self, name):
-        with runs.whole(self.folder / name) as beside:
+        # on one device, as what Keras computes in passing would be awaited from all hosts
+        with devices.on_one(), runs.whole(self.folder / name) as beside:
             self.model.save(beside)
 
 

@@ -58,13 +58,18 @@ def new_folder(config: Config) -> Path:
     return folder
 
 
-def start(folder: Path, config: Config, data_card: dict, parameters: int | None, compute_dtype: str):
-    """Writes what is known before the first step."""
+def start(folder: Path, config: Config, data_card: dict, parameters: int | None, how: dict):
+    """Writes what is known before the first step.
+
+    Args:
+        parameters: how many weights the network has; None of a method that is no network.
+        how: it computes: `compute_dtype`, and of a network `jit_compile` (whether XLA compiles its step) and `hosts`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
     write(
         folder / "environment.json",
-        json.dumps({"parameters": parameters, "compute_dtype": compute_dtype} | environment(), indent=2) + "\n",
+        json.dumps({"parameters": parameters} | how | environment(), indent=2) + "\n",
     )
     write(folder / "config.json", config.to_json())
 
@@ -193,9 +198,12 @@ def load_weights(model, file: Path):
         ) from None
 
 
-def read_parameters(folder: Path) -> int | None:
-    """How many weights the network of a run has, frozen ones and statistics included; None of a method that is no network."""
-    return _read_json(Path(folder) / "environment.json").get("parameters")
+def read_environment(folder: Path) -> dict:
+    """What `start` wrote of a run's machine and versions.
+
+    Its `parameters` are how many weights the network has, frozen ones and statistics included; None of a method that is no network.
+    """
+    return _read_json(Path(folder) / "environment.json")
 
 
 def write_events(folder: Path, rows: list[dict[str, float]]):

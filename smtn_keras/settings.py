@@ -24,6 +24,8 @@ class DataConfig:
     """A prepared data set: synthetic, celeba or mtfl; or several trained as one, each face with the labels it has: celeba+mtfl."""
     data_dir: str = "data"
     """The folder into which `smtn_keras.prepare` wrote it."""
+    tasks: tuple[str, ...] | None = None
+    """Train these tasks alone, such as landmarks; by itself all that the data has. `smtn_keras.merge` joins two such stage-2 runs."""
     sampling: tuple[float, ...] | None = None
     """How often each joined set is drawn from, in their order, such as 1 1; by itself by their sizes."""
     samples: int | None = None
@@ -48,6 +50,10 @@ class DataConfig:
     """MixUp: half of them are blended with another, by a share from Beta(this, this); they teach labels only, no points. 0: none."""
     identities: str | None = None
     """--network lnets_anet: a list of who is on each picture, such as CelebA's identity_CelebA.txt, to train on before the labels."""
+    cache: bool = True
+    """Keep the pictures at the network's size beside the data set, so that they are decoded and resized once."""
+    workers: int = 0
+    """Processes that read and vary pictures; 0: two threads of the training's own. The order and the variations are the same."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,6 +67,7 @@ class DataConfig:
             _check_range(f"--{name}", getattr(self, name), 0, high)
         if len(set(self.names)) < len(self.names):
             raise UserError(f"--data {self.data}: expected each data set once, got one twice; name it once and use --sampling")
+        _check_range("--workers", self.workers, 0, 1000)
         if self.samples is not None:
             _check_range("--samples", self.samples, 1, 2**31 - 1)
         if self.sampling is not None and (len(self.sampling) != len(self.names) or not all(0 < w < float("inf") for w in self.sampling)):
@@ -166,6 +173,9 @@ class TrainingConfig:
     """Passes over the training part."""
     batch_size: int = 32
     """Pictures a step."""
+    accumulate: int = 1
+    """Take a step's gradient as the mean over so many parts of its batch, one after the other, which needs less memory. Each part has
+    its own statistics for batch normalisation."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
     """sgd: with momentum 0.9."""
     learning_rate: float = 2e-3
@@ -208,8 +218,12 @@ class TrainingConfig:
     """Of initial weights, order and augmentation."""
 
     def __post_init__(self):
-        for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, low in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("seed", 0)):
             _check_range(f"--{name.replace('_', '-')}", getattr(self, name), low, 2**31 - 1)
+        if self.batch_size % self.accumulate:
+            raise UserError(
+                f"--accumulate {self.accumulate}: expected a divisor of --batch-size, got --batch-size {self.batch_size}; change one of the two"
+            )
         for name in ("learning_rate", "landmark_scale"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')}: expected a positive number, got {getattr(self, name)}")
@@ -236,3 +250,10 @@ class RunConfig:
     """The run of the stage before; by itself the newest finished one of the same data (and of --preset, if given) under --runs."""
     resume: bool = False
     """Go on with the run in --run from its last epoch, with its own settings."""
+    hosts: int | None = None
+    """How many hosts train together, each started with the same command but for --host (KERAS_BACKEND=jax; docs/scale.md); by itself
+    KERAS_DISTRIBUTION_NUM_PROCESSES, or one."""
+    host: int | None = None
+    """Which of them this is, from 0, which writes the run's files; by itself KERAS_DISTRIBUTION_PROCESS_ID."""
+    coordinator: str | None = None
+    """ADDRESS:PORT of host 0, at which they meet; by itself KERAS_DISTRIBUTION_JOB_ADDRESSES."""

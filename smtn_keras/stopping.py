@@ -6,11 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from . import runs
-from .config import Config
-from .evaluate import answers
+from . import devices, runs
+from .keeper import Answers
 from .networks.tcdcn import gate_name
-from .predictor import serving_model
 from .tasks import MISSING, Attributes
 
 STRIP = 3  # epochs over which the training error's trend is taken; theirs are iterations, of a number not published
@@ -25,17 +23,17 @@ class TaskwiseStopping(keras.callbacks.Callback):
     kept in the run's `stopping.json`, so that a resumed run goes on from the same.
     """
 
-    def __init__(self, folder: Path, model: keras.Model, config: Config, sets, done: int):
+    def __init__(self, folder: Path, ask: Answers, sets, done: int):
         super().__init__()
-        self._file, self._sets = folder / "stopping.json", sets
+        self._file, self._sets, self._ask = folder / "stopping.json", sets, ask
         self._task = next(task for task in sets[0].tasks if isinstance(task, Attributes))
-        self._gate = model.get_layer(gate_name(self._task))
-        self._serving = serving_model(model, sets[0].tasks, config)
+        self._gate = ask.model.get_layer(gate_name(self._task))
         self._errors = json.loads(self._file.read_text())[:done] if self._file.exists() else []  # an epoch: training, validation
 
     def on_epoch_end(self, epoch, logs=None):
         self._errors.append([self._label_errors(split).tolist() for split in ("train", "validation")])
-        runs.write(self._file, json.dumps(self._errors) + "\n")
+        if devices.share()[0] == 0:
+            runs.write(self._file, json.dumps(self._errors) + "\n")
         train, validation = np.array(self._errors).transpose(1, 2, 0)  # labels x epochs each
         still_open = np.array(self._gate.open) > 0
         stops = still_open & [criterion(*errors) > THRESHOLD for errors in zip(train, validation, strict=True)]
@@ -50,7 +48,7 @@ class TaskwiseStopping(keras.callbacks.Callback):
         for data in self._sets:
             most = data.counts["validation"]
             truth = data.targets(split)[self._task.name][:most]
-            found = answers(self._serving, data, split, most=most)[self._task.name]
+            found = self._ask(data, split, most)[self._task.name]
             errors += cross_entropies(found, truth, self._task).sum(axis=0)
             counts += (truth != MISSING).sum(axis=0)
         with np.errstate(invalid="ignore"):

@@ -55,7 +55,7 @@ def results(folders: tuple[str, ...], split: str = "test") -> str:
         columns = [cell for task in tasks if task.name in first for cell in _cells(task, first)]
         lines = []
         for folder, config, _, result in of_data:
-            parameters = millions(runs.read_parameters(folder))
+            parameters = millions(runs.read_environment(folder)["parameters"])
             epochs = len(runs.read_history(folder))
             numbers = [pick(result, "metrics") for _, pick in columns]
             lines.append([label(config, data), parameters, *numbers, epochs, f"{minutes(folder):.0f}", config.training.seed])

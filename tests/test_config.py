@@ -17,6 +17,7 @@ FLAGS = {
     "data": {
         "data": (["--data", "mtfl"], "mtfl"),
         "data_dir": (["--data-dir", "elsewhere"], "elsewhere"),
+        "tasks": (["--tasks", "landmarks"], ("landmarks",)),
         "sampling": (["--data", "celeba+mtfl", "--sampling", "2", "1"], (2, 1)),
         "samples": (["--samples", "1000"], 1000),
         "flip": (["--no-flip"], False),
@@ -29,6 +30,8 @@ FLAGS = {
         "erase": (["--erase", "0.4"], 0.4),
         "mixup": (["--mixup", "0.2"], 0.2),
         "identities": (["--network", "lnets_anet", "--identities", "identity_CelebA.txt"], "identity_CelebA.txt"),
+        "cache": (["--no-cache"], False),
+        "workers": (["--workers", "3"], 3),
     },
     "network": {
         "image_size": (["--image-size", "96"], 96),
@@ -57,6 +60,7 @@ FLAGS = {
     "training": {
         "epochs": (["--epochs", "3"], 3),
         "batch_size": (["--batch-size", "7"], 7),
+        "accumulate": (["--accumulate", "4"], 4),
         "optimizer": (["--optimizer", "sgd"], "sgd"),
         "learning_rate": (["--learning-rate", "0.5"], 0.5),
         "schedule": (["--schedule", "constant"], "constant"),
@@ -82,6 +86,9 @@ FLAGS = {
         "runs": (["--runs", "there"], "there"),
         "from_run": (["--stage", "2", "--from", "that"], "that"),
         "resume": (["--resume"], True),
+        "hosts": (["--hosts", "2"], 2),
+        "host": (["--host", "1"], 1),
+        "coordinator": (["--coordinator", "10.0.0.1:1234"], "10.0.0.1:1234"),
     },
 }
 PARTS = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}

@@ -78,7 +78,9 @@ def test_a_teacher_teaches_labels_that_the_faces_lack(tiny_stage1):
 
 def test_a_taught_run_is_a_run_like_any_other(tiny_dir, tiny_stage1):
     run = tiny.train(tiny_dir, "--stage", "1", "--image-size", "16", "--width", "0.03", "--epochs", "1", "--teacher", str(tiny_stage1))
-    assert runs.load(run).model.count_params() == runs.read_parameters(run) < runs.read_parameters(tiny_stage1)
+    assert (
+        runs.load(run).model.count_params() == runs.read_environment(run)["parameters"] < runs.read_environment(tiny_stage1)["parameters"]
+    )
     settings = json.loads((run / "config.json").read_text())
     assert settings["training"]["teacher"] == str(tiny_stage1)
     settings["training"]["epochs"] = 2

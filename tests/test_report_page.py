@@ -50,7 +50,7 @@ def make(tmp_path):
         parts = {"data": {"data": next(iter(metrics))}} | parts
         (folder / "config.json").write_text(Config(stage=stage).with_(**parts).resolved().to_json())
         (folder / "data.json").write_text(json.dumps({"tasks": tasks_to_json(TASKS), "licence": "look, do not touch"}))
-        (folder / "environment.json").write_text(json.dumps({"parameters": parameters} if parameters else {}))
+        (folder / "environment.json").write_text(json.dumps({"parameters": parameters}))
         (folder / "metrics.json").write_text(json.dumps({f"{data}/test": result for data, result in metrics.items()}))
         return str(folder)
 
@@ -458,7 +458,7 @@ def test_a_page_says_what_the_runs_say(made, drawn):
     for stage, row in ((1, rows[0]), (2, rows[1])):
         metrics = runs.read_metrics(drawn / f"stage{stage}")["synthetic/test"]["landmarks"]["metrics"]
         assert row["nose"] == f"{metrics['success_rate']['nose']:.2f}"
-        assert row["parameters, M"] == f"{runs.read_parameters(drawn / f'stage{stage}') / 1e6:.2f}"
+        assert row["parameters, M"] == f"{runs.read_environment(drawn / f'stage{stage}')['parameters'] / 1e6:.2f}"
         assert float(row["multiply-adds, M"]) == pytest.approx(
             cost.multiply_adds(runs.load(drawn / f"stage{stage}").model) / 1e6, abs=0.005
         )
