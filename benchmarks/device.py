@@ -79,7 +79,7 @@ def compare(settings: DeviceConfig) -> dict:
     Raises:
         UserError: if a model or a data set cannot be read. A peer that cannot be had only leaves its row empty, but for the reason.
     """
-    from peers.process import cores_here
+    from process import cores_here
 
     if not settings.cores or not all(1 <= count <= cores_here() for count in settings.cores):
         raise UserError(f"--cores: expected numbers from 1 to {cores_here()}, as many as are here, got {settings.cores}; name others")

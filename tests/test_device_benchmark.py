@@ -15,7 +15,8 @@ from smtn_keras.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import device
-from peers import faces, measure, process, scores, serve, tables
+import process
+from peers import faces, measure, scores, serve, tables
 
 # left eye, right eye, nose and mouth: 40 px between the eyes
 FACE = np.float64([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]])
@@ -144,7 +145,7 @@ def test_an_environment_is_made_once_and_anew_where_it_was_broken_off(tmp_path, 
             raise process.Lost("it could not be installed: no network")
 
     monkeypatch.setattr(process, "_run", run)
-    wanted = process.HERE / "dlib.txt"
+    wanted = measure.HERE / "dlib.txt"
     with pytest.raises(process.Lost, match="no network"):
         process.interpreter(wanted, tmp_path / "cache")
     python, *_ = process.interpreter(wanted, tmp_path / "cache")
@@ -165,7 +166,7 @@ def test_what_pip_says_is_the_reason():
 
 @pytest.mark.parametrize("packages", ["mediapipe", "dlib"])
 def test_peers_packages_are_pinned(packages):
-    lines = [line for line in (process.HERE / f"{packages}.txt").read_text().splitlines() if not line.startswith("#")]
+    lines = [line for line in (measure.HERE / f"{packages}.txt").read_text().splitlines() if not line.startswith("#")]
     assert lines and all("==" in line for line in lines)
     assert packages in {which for _, which, _ in device.PEERS.values()}
 
@@ -371,7 +372,8 @@ def test_mtcnn_answers_in_pixels_of_the_picture_whatever_its_view(tmp_path):
     running = measure.Contender("MTCNN", "mtcnn", None, "margins").start(1, tmp_path)
     assert running.facts["points"] == list(serve.FIVE) and 1.5 < running.facts["megabytes"] < 2.5
     (whole, nobody), (wider, _) = (
-        running.ask(tmp_path / "photo.npz", [0, 1], view)["answers"] for view in (scores.WHOLE, [-0.25, -0.25, 1.25, 1.25])
+        running.ask(faces=str(tmp_path / "photo.npz"), indices=[0, 1], view=view)["answers"]
+        for view in (scores.WHOLE, [-0.25, -0.25, 1.25, 1.25])
     )
     running.close()
     assert nobody is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import quantiles
 
 import numpy as np
+from process import Lost, Process, interpreter
 from tqdm import tqdm
 
 from smtn_keras import runs
@@ -19,9 +20,9 @@ from smtn_keras.tasks import tasks_from_json
 
 from . import scores
 from .faces import Faces, Part
-from .process import HERE, Lost, Process, interpreter
 from .serve import FIVE
 
+HERE = Path(__file__).parent
 VIEW_FACES = 60  # of the validation faces, on which a peer's view is chosen; the offsets of its points are fitted on all
 AT_ONCE = 25  # faces that are asked for in one request
 A_TURN = 4  # faces that are timed in a row, after one that is not
@@ -146,7 +147,7 @@ class _Asking:
         answers = []
         for start in tqdm(range(0, len(part), AT_ONCE), self.name, leave=False, disable=not sys.stderr.isatty()):
             indices = list(range(start, min(start + AT_ONCE, len(part))))
-            answers += self.process.ask(part.file, indices, view)["answers"]
+            answers += self.process.ask(faces=str(part.file), indices=indices, view=view)["answers"]
         points_px = np.full((len(part), len(FIVE), 2), np.nan)
         for i, answer in enumerate(answers):
             if answer is not None:
@@ -179,7 +180,7 @@ def times(contenders: list[Contender], part: Part, data: str | None, cores: int,
         for one in list(running):
             contender, process, view, taken = one
             try:
-                taken += process.ask(part.file, turn, view)["milliseconds"][1:]
+                taken += process.ask(faces=str(part.file), indices=turn, view=view)["milliseconds"][1:]
             except Lost as error:
                 contender.not_measured = f"when timed, {error}"
                 running.remove(one)

@@ -1,6 +1,8 @@
 """Answers for faces in a process of its own, as peers need packages that exclude each other: `python serve.py NAME CORES [MODEL]`.
 
-Reads requests and writes answers as lines of JSON; the other end is process.py. Imports NumPy and what the peer brings, nothing else.
+Reads requests (`faces`, an .npz file of pictures `(h, w, 3)` uint8 RGB; `indices` into it; a `view`, left, top, right and bottom in [0, 1]
+of the pictures' sides) and writes `answers`, None where it finds no face, and the `milliseconds` each took, as lines of JSON; the other end is
+../process.py. Imports NumPy and what the peer brings, nothing else.
 """
 
 import importlib.util

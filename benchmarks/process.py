@@ -1,4 +1,4 @@
-"""The other end of serve.py: a process for each peer, with an environment made for it."""
+"""A process for each contender of a benchmark, asked in lines of JSON, and environments made for those whose packages exclude others."""
 
 import contextlib
 import json
@@ -11,47 +11,47 @@ from pathlib import Path
 
 from filelock import FileLock
 
-HERE = Path(__file__).parent
 PATIENCE = 900  # seconds that an answer may take
 LEAVE = 10  # seconds that a process may take to end
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 class Lost(Exception):
-    """A peer that cannot be had, or that answers no more; the message says why."""
+    """A contender that cannot be had, or that answers no more; the message says why."""
 
 
 class Process:
-    """A running peer.
+    """A running contender.
+
+    Args:
+        command: what starts it. It answers each line of JSON that it reads with one, after a first one about itself.
+        cores: it is kept on the first so many cores, with as many threads.
+        environment: variables beside those of this process.
 
     Attributes:
-        facts: what it said of itself: its `points`, what else it `gives`, its `threads`, `megabytes`, `files` and `versions`.
+        facts: what it said of itself.
 
     Raises:
         Lost: if it does not start.
     """
 
-    def __init__(self, command: list[str], cores: int):
+    def __init__(self, command: list[str], cores: int, **environment: str):
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
-        environment = os.environ | dict.fromkeys(THREADS, str(cores)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = os.environ | dict.fromkeys(THREADS, str(cores)) | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment
         with on_cores(cores):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, env=environment
             )
         self.facts = self._next_line()
 
-    def ask(self, faces: Path, indices: list[int], view: list[float]) -> dict:
-        """The `answers` for pictures of a file, None where it finds no face, and the `milliseconds` that each took.
-
-        Args:
-            faces: an .npz file of pictures `(h, w, 3)` uint8 RGB.
-            view: left, top, right and bottom in [0, 1] of the pictures' sides.
+    def ask(self, **request) -> dict:
+        """What it answers.
 
         Raises:
-            Lost: if the peer died or is silent.
+            Lost: if it died or is silent.
         """
         with contextlib.suppress(BrokenPipeError):  # what it died of is read below
-            self._process.stdin.write(json.dumps({"faces": str(faces), "indices": indices, "view": view}) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._next_line()
 
@@ -82,13 +82,13 @@ class Process:
 
 
 @contextlib.contextmanager
-def on_cores(count: int):
-    """Keeps this thread, and so the processes that it starts, on the first so many cores; where a system cannot, nothing."""
+def on_cores(count: int, first: int = 0):
+    """Keeps this thread, and so the processes that it starts, on so many cores from the first on; where a system cannot, nothing."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(allowed)[:count])
+    os.sched_setaffinity(0, sorted(allowed)[first : first + count])
     try:
         yield
     finally:
