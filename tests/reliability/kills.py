@@ -74,7 +74,7 @@ def measure(count: int, seed: int, folder: Path, names: tuple[str, ...] | None =
 def _kill(make, count: int, rng, folder: Path) -> dict:
     reference = make(folder, "unbroken")
     began = time.monotonic()
-    _finish(reference, folder)
+    finish(reference, folder)
     duration = time.monotonic() - began
     kills, faults, lost, rounds = 0, [], 0.0, 0
     while kills < count:
@@ -96,20 +96,20 @@ def _kill(make, count: int, rng, folder: Path) -> dict:
             kills += 1
             state = command.out / "last.keras"
             lost = max(lost, time.time() - max(state.stat().st_mtime, time.time() - moment) if state.is_file() else 0.0)
-            faults += _faults(command.check, command.out, log=folder / "log", what=f"{signal.Signals(number).name} after {moment:.1f} s")
+            faults += faults_of(command.check, command.out, log=folder / "log", what=f"{signal.Signals(number).name} after {moment:.1f} s")
         else:
-            _finish(command, folder)
-        faults += _faults(command.same, command.out, reference.out, log=folder / "log", what="in the end")
+            finish(command, folder)
+        faults += faults_of(command.same, command.out, reference.out, log=folder / "log", what="in the end")
     note = "; ".join(faults) or f"{rounds} times to the end, the same as unbroken"
     return {"what": reference.name, "tried": kills, "faults": len(faults), "worst_seconds": round(lost, 1), "peak_mb": None, "note": note}
 
 
-def _finish(command: Command, folder: Path):
+def finish(command: Command, folder: Path):
     if command.next and (code := command.start(command.next, folder / "log").wait()):
         raise RuntimeError(f"{command.name}: exit {code}: {(folder / 'log').read_text()[-2000:]}")
 
 
-def _faults(check, *paths: Path, log: Path, what: str) -> list[str]:
+def faults_of(check, *paths: Path, log: Path, what: str) -> list[str]:
     try:
         check(*paths)
         assert "Traceback" not in log.read_text(), f"a traceback: {log.read_text()[-300:]}"
