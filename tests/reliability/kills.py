@@ -94,14 +94,19 @@ def _kill(make, count: int, rng, folder: Path) -> dict:
                 running.send_signal(number)
                 running.wait(120)
             kills += 1
-            state = command.out / "last.keras"
-            lost = max(lost, time.time() - max(state.stat().st_mtime, time.time() - moment) if state.is_file() else 0.0)
+            lost = max(lost, _lost(command.out))
             faults += faults_of(command.check, command.out, log=folder / "log", what=f"{signal.Signals(number).name} after {moment:.1f} s")
         else:
             finish(command, folder)
         faults += faults_of(command.same, command.out, reference.out, log=folder / "log", what="in the end")
     note = "; ".join(faults) or f"{rounds} times to the end, the same as unbroken"
     return {"what": reference.name, "tried": kills, "faults": len(faults), "worst_seconds": round(lost, 1), "peak_mb": None, "note": note}
+
+
+def _lost(run: Path) -> float:
+    """Seconds of a training since its last checkpoint, or since it began."""
+    kept = [file.stat().st_mtime for name in ("config.json", "last.keras") if (file := run / name).is_file()]
+    return time.time() - max(kept) if kept else 0.0
 
 
 def finish(command: Command, folder: Path):
