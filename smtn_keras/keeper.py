@@ -169,8 +169,10 @@ def averaged_weights(model):
     if not model.optimizer.use_ema:
         yield
         return
-    own = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    own = [np.array(variable) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
+    for variable in model.trainable_variables:  # copies: on JAX these are the optimizer's own arrays, which a prediction gives away
+        variable.assign(np.array(variable))
     try:
         yield
     finally:

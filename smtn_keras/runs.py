@@ -1,4 +1,4 @@
-"""A run is a folder: config.json, data.json, environment.json, history.csv, metrics.json, best.keras and last.keras."""
+"""A run is a folder: config.json, data.json, environment.json, history.csv, metrics.json, best.keras, last.keras and checksums.sha256."""
 
 import contextlib
 import csv

@@ -121,19 +121,19 @@ def test_data_removed_in_mid_epoch_end_a_training_that_can_go_on(tiny_dir, tmp_p
 def test_a_training_on_jax_goes_on_to_the_same_weights(tiny_dir, tmp_path, after):
     """The same as on TensorFlow, to the bit."""
     program = f"""
-import sys
+import pathlib, sys
 import test_checkpoint as here, tiny
 from smtn_keras import fit
-broken, unbroken = sys.argv[1:]
-fit.main(tiny.flags({str(tiny_dir)!r}, *here.ALL, "--run", unbroken))
+data, broken, unbroken = map(pathlib.Path, sys.argv[1:])
+fit.main(tiny.flags(data, *here.ALL, "--run", str(unbroken)))
 with here.breaking_off(after={after}):
-    fit.main(tiny.flags({str(tiny_dir)!r}, *here.ALL, "--run", broken, "--checkpoint-minutes", "0"))
-fit.main(["--resume", "--run", broken])
+    fit.main(tiny.flags(data, *here.ALL, "--run", str(broken), "--checkpoint-minutes", "0"))
+fit.main(["--resume", "--run", str(broken)])
 """
     here = os.path.dirname(__file__)
     environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "broken"), str(tmp_path / "unbroken")],
+        [sys.executable, "-c", program, tiny_dir, tmp_path / "broken", tmp_path / "unbroken"],
         env=environment,
         capture_output=True,
         text=True,

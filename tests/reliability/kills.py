@@ -215,7 +215,7 @@ def _same_run(run: Path, reference: Path):
 
 def export(folder: Path, name: str) -> Command:
     out = folder / name / "exported"
-    command = ["smtn_keras.export", "--run", str(_run(folder, 2)), "--out", str(out), "--quantise", "dynamic"]
+    command = ["smtn_keras.export", "--run", str(_run(folder, 2)), "--out", str(out)]
     return Command("export", command, None, out, _check_export, _same_export)
 
 
