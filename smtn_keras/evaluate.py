@@ -32,6 +32,10 @@ class EvaluateConfig:
     """The part. Choose settings by validation; look at test once."""
     flip: bool = False
     """Answer with the mean over each picture and its mirror image: surer, at twice the cost."""
+    by: tuple[str, ...] = ()
+    """Labels of the data set, such as Male: what the model is worth for each of their classes, and the gaps between them."""
+    calibrate: bool = False
+    """Fit a temperature for the probabilities on the validation part, and tell how far they are off with it; `export --calibrate` builds it in."""
     thresholds: bool = False
     """Say of a binary label that it is there above a threshold of its own, chosen on the validation part, and not above 0.5."""
     batch_size: int = 64
@@ -75,13 +79,26 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
         By `data/split` (with `+flip` and `+thresholds` behind it where asked for) what `measure` returns.
     """
     backend.start()
+    from . import calibration, contradictions, groups
     from .data.prepared import open_prepared
 
     subject = _run(settings) if settings.run else _exported(settings)
+    names = (settings.data,) if settings.data else subject.data.split("+")
+    sets = {name: open_prepared(name, settings.data_dir or subject.data_dir) for name in names}
+    by = {name: {label: groups.members(label, data, settings.split) for label in settings.by} for name, data in sets.items()}
+    temperature = temperature_of(subject.says, subject.tasks, list(sets.values())) if settings.calibrate else None
     results = {}
-    for name in (settings.data,) if settings.data else subject.data.split("+"):
-        data = open_prepared(name, settings.data_dir or subject.data_dir)
-        result = measure(subject.says, subject.tasks, data, settings.split, settings.thresholds, who=settings.run or settings.model)
+    for name, data in sets.items():
+        result = measure(
+            subject.says,
+            subject.tasks,
+            data,
+            settings.split,
+            settings.thresholds,
+            by=by[name],
+            temperature=temperature,
+            who=settings.run or settings.model,
+        )
         if not result:
             raise UserError(
                 f"{settings.run or settings.model}: expected data with a point or label of the run's tasks ('{subject.data}'), got '{name}' "
@@ -91,22 +108,37 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
         subject.keep(key, result)
         results[key] = result
         if not quiet:
-            print(f"{key}\n\n{table(result)}")
+            blocks = [*calibration.sentences(result), *contradictions.sentences(result), *groups.tables(result)]
+            print(f"{key}\n\n{table(result)}", *(f"{block}\n" for block in blocks), sep="\n")
     print(f"written: {subject.file}")
     return results
 
 
-def measure(says: Says, tasks: tuple[Task, ...], data, split: str, thresholds: bool = False, who: str = "the model") -> dict:
+def measure(
+    says: Says,
+    tasks: tuple[Task, ...],
+    data,
+    split: str,
+    thresholds: bool = False,
+    by: dict[str, dict] | None = None,
+    temperature: float | None = None,
+    who: str = "the model",
+) -> dict:
     """The metrics of what a model says of a part of a data set (`Prepared`).
 
     Args:
         tasks: the model's; those of the data set are matched with them by name.
         thresholds: choose those of binary labels on the validation part.
+        by: by label of the data set what `groups.members` returns.
+        temperature: of the probabilities, to tell how far they are off with it.
         who: what a user calls the model.
 
     Returns:
-        For each task of which the data set has anything its `metrics` and its `floor`.
+        For each task of which the data set has anything its `metrics` and its `floor`, and with labels in `by` its `groups` by them.
     """
+    from .calibration import calibration, confidence
+    from .contradictions import contradictions
+    from .groups import attribute_groups, landmark_groups
     from .metrics import best_thresholds, floor_metrics
     from .tasks import Landmarks
 
@@ -116,15 +148,36 @@ def measure(says: Says, tasks: tuple[Task, ...], data, split: str, thresholds: b
     tuned_on = says(data, "validation") if thresholds else None
     result = {}
     for task in (task for task in tasks if task.name in outputs):
-        threshold = 0.5
+        answer, threshold = outputs[task.name], 0.5
         if thresholds and isinstance(task, Attributes):
             threshold = best_thresholds(tuned_on[task.name], data.targets("validation")[task.name], task)
-        metrics = task_metrics(task, outputs[task.name], truth, threshold)
-        if metrics["samples"]:
-            if isinstance(task, Landmarks):
-                metrics["success_by_class"] = _by_class(task, tasks, outputs[task.name], truth)
-            result[task.name] = {"metrics": metrics, "floor": floor_metrics(task, train, truth)}
+        metrics = task_metrics(task, answer, truth, threshold)
+        if not metrics["samples"]:
+            continue
+        if isinstance(task, Landmarks):
+            measured = answer, truth[task.name], truth["size"], task
+            metrics["success_by_class"] = _by_class(task, tasks, answer, truth)
+            if (error := f"{task.name}_error") in outputs:
+                metrics["confidence"] = confidence(outputs[error], *measured)
+            of_groups = {label: landmark_groups(*measured, group) for label, group in (by or {}).items()}
+        else:
+            classes = task.classes_from(answer, threshold)
+            metrics["calibration"] = calibration(answer, truth[task.name], task, temperature)
+            metrics["contradictions"] = contradictions(classes, truth[task.name], train[task.name], task)
+            of_groups = {label: attribute_groups(classes, truth[task.name], task, group) for label, group in (by or {}).items()}
+        result[task.name] = {"metrics": metrics, "floor": floor_metrics(task, train, truth)} | ({"groups": of_groups} if by else {})
     return result
+
+
+def temperature_of(says: Says, tasks: tuple[Task, ...], sets: list) -> float:
+    """The temperature that suits the probabilities of the validation parts of all data sets (`Prepared`) best."""
+    from .calibration import best_temperature
+
+    answers = []
+    for data in (data.described_by(tasks) for data in sets):
+        outputs, truth = says(data, "validation"), data.targets("validation")
+        answers += [(task, outputs[task.name], truth[task.name]) for task in tasks if isinstance(task, Attributes) and task.name in outputs]
+    return best_temperature(answers)
 
 
 def _run(settings: EvaluateConfig) -> _Subject:

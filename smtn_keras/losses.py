@@ -342,3 +342,18 @@ def probabilities(outputs, task: Attributes):
     binary, categorical = split_logits(outputs, task.binary_count, [len(label.classes) for label in task.categorical])
     parts = [ops.sigmoid(binary)] if task.binary_count else []
     return ops.concatenate(parts + [ops.softmax(logits, axis=-1) for logits in categorical], axis=1)
+
+
+def tempered(probabilities, task: Attributes, temperature: float):
+    """What `probabilities` would be with their logits divided by a temperature (Guo et al. 2017, arXiv 1706.04599).
+
+    Of means over a picture and its mirror image, which have no logits, too: a power of the probabilities is the same.
+    """
+    powers = ops.power(probabilities, 1 / temperature)
+    start = task.binary_count
+    parts = [powers[:, :start] / (powers[:, :start] + ops.power(1 - probabilities[:, :start], 1 / temperature))] if start else []
+    for label in task.categorical:
+        of_label = powers[:, start : start + len(label.classes)]
+        parts.append(of_label / ops.sum(of_label, axis=1, keepdims=True))
+        start += len(label.classes)
+    return ops.concatenate(parts, axis=1)

@@ -130,18 +130,18 @@ def landmark_metrics(landmarks_unit: np.ndarray, truth_px: np.ndarray, sizes: np
         lists `[index, error]` of the `WORST` of them, the highest first; `success_by_yaw`, if the task has the `YAW_POINTS`,
         is as `landmark_metrics_by` with `YAW_BINS`.
     """
-    errors, present = _errors(landmarks_unit, truth_px, sizes, task)
+    errors, present = point_errors(landmarks_unit, truth_px, sizes, task)
     success = _success(errors, present)
-    index, per_image = _per_image(errors, present)
+    index, per_image = image_errors(errors, present)
     worst = np.argsort(-np.where(np.isnan(per_image), np.inf, per_image), kind="stable")[:WORST]
     result = {
         "samples": len(index),
         "success_rate": dict(zip(task.points, success, strict=True)),
-        "success_rate_average": _mean(success),
-        "nme": _percent(per_image),
-        "failure_rate": _percent(~(per_image <= ALPHA)),
-        "success_curve": [_mean(_success(errors, present, threshold)) for threshold in THRESHOLDS],
-        "worst": [[int(index[i]), _percent(per_image[[i]])] for i in worst],
+        "success_rate_average": mean(success),
+        "nme": percent(per_image),
+        "failure_rate": percent(~(per_image <= ALPHA)),
+        "success_curve": [mean(_success(errors, present, threshold)) for threshold in THRESHOLDS],
+        "worst": [[int(index[i]), percent(per_image[[i]])] for i in worst],
     }
     if set(YAW_POINTS) <= set(task.points):
         result["success_by_yaw"] = _by_group(errors, present, yaw_bins(truth_px, task), YAW_BINS)
@@ -160,10 +160,10 @@ def landmark_metrics_by(
     Returns:
         By class name its `samples`, `success_rate` (average of the points) and `nme`; percent, None where no sample is of the class.
     """
-    return _by_group(*_errors(landmarks_unit, truth_px, sizes, task), classes, label.classes)
+    return _by_group(*point_errors(landmarks_unit, truth_px, sizes, task), classes, label.classes)
 
 
-def _errors(landmarks_unit, truth_px, sizes, task) -> tuple[np.ndarray, np.ndarray]:
+def point_errors(landmarks_unit, truth_px, sizes, task) -> tuple[np.ndarray, np.ndarray]:
     """Errors over the eyes' distance, and which of them count; both `(samples, points)`."""
     errors = np.linalg.norm(landmarks_unit * sizes[:, None] - truth_px, axis=-1)
     a, b = task.normaliser_index
@@ -175,10 +175,10 @@ def _errors(landmarks_unit, truth_px, sizes, task) -> tuple[np.ndarray, np.ndarr
 
 def _success(errors, present, alpha=ALPHA) -> list[float | None]:
     """The success rate of each point."""
-    return [_percent((errors[:, i] <= alpha)[present[:, i]]) for i in range(errors.shape[1])]
+    return [percent((errors[:, i] <= alpha)[present[:, i]]) for i in range(errors.shape[1])]
 
 
-def _per_image(errors, present) -> tuple[np.ndarray, np.ndarray]:
+def image_errors(errors, present) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the images that count, and their mean errors."""
     index = np.flatnonzero(present.any(1))
     return index, np.where(present, errors, 0).sum(1)[index] / present.sum(1)[index]
@@ -189,8 +189,8 @@ def _by_group(errors, present, groups, names) -> dict:
     result = {}
     for i, name in enumerate(names):
         part = errors[groups == i], present[groups == i]
-        per_image = _per_image(*part)[1]
-        result[name] = {"samples": len(per_image), "success_rate": _mean(_success(*part)), "nme": _percent(per_image)}
+        per_image = image_errors(*part)[1]
+        result[name] = {"samples": len(per_image), "success_rate": mean(_success(*part)), "nme": percent(per_image)}
     return result
 
 
@@ -222,17 +222,17 @@ def attribute_metrics(classes: np.ndarray, truth: np.ndarray, task: Attributes) 
     for i, label in enumerate(task.labels):
         has = truth[:, i] != MISSING
         right = classes[has, i] == truth[has, i]
-        accuracy[label.name] = _percent(right)
-        balanced[label.name] = _mean(_percent(right[truth[has, i] == c]) for c in np.unique(truth[has, i]))
+        accuracy[label.name] = percent(right)
+        balanced[label.name] = mean(percent(right[truth[has, i] == c]) for c in np.unique(truth[has, i]))
         count = len(label.classes)
         pairs = truth[has, i].astype(int) * count + classes[has, i].astype(int)
         confusion[label.name] = np.bincount(pairs, minlength=count**2).reshape(count, count).tolist()
     return {
         "samples": int((truth != MISSING).any(1).sum()),
         "accuracy": accuracy,
-        "accuracy_mean": _mean(accuracy.values()),
+        "accuracy_mean": mean(accuracy.values()),
         "balanced_accuracy": balanced,
-        "balanced_accuracy_mean": _mean(balanced.values()),
+        "balanced_accuracy_mean": mean(balanced.values()),
         "confusion": confusion,
     }
 
@@ -283,10 +283,10 @@ def _floor_metrics(task, train, test) -> dict:
     return attribute_metrics(np.broadcast_to(np.array(majority), truth.shape), truth, task)
 
 
-def _percent(values) -> float | None:
+def percent(values) -> float | None:
     return round(100 * float(np.mean(values)), 4) if len(values) else None
 
 
-def _mean(values) -> float | None:
+def mean(values) -> float | None:
     known = [value for value in values if value is not None]
     return round(sum(known) / len(known), 4) if known else None
