@@ -8,7 +8,7 @@ import numpy as np
 
 from . import runs
 from .errors import UserError
-from .tables import headlines, table
+from .tables import by_group, headlines, table
 from .tasks import Attributes, Landmarks, Task, tasks_from_json
 
 CARD, README, FILE = "model.json", "README.md", "model.tflite"
@@ -17,6 +17,15 @@ MEANING = {
     "float16": "weights in 16 bits, arithmetic in float32",
     "dynamic": "weights in 8 bits, inputs of their layers rounded to 8 bits as they come; the points' expectations in float32",
     "int8": "weights and maps of the stacks in 8 bits, heads as in dynamic; the points' expectations and all outputs in float32",
+}
+# by data set what a user of its labels must know
+LIMITS = {
+    "celeba": "Labels of CelebA. Two people who assigned its 40 attributes anew, each alone, agreed on at least 95 % of the values for 12 of the "
+    "40 only, and for High_Cheekbones, Pointy_Nose and Oval_Face about as often as by chance. Of 5,068 faces that are in it twice, 10 to 860 "
+    "have contradicting values, by attribute, and of those without No_Beard up to 40 % are estimated to be labelled wrongly (Wu et al. 2022, "
+    "arXiv 2210.07356). So an accuracy here says how well a network repeats these labels, and differences of a few points between networks may be "
+    "the labels'. Attractive, Big_Nose, Chubby, Male or Young are what annotators saw in a picture, not what somebody is. Of the colour of skin "
+    "the labels say no more than Pale_Skin; how errors depend on it is unknown.",
 }
 
 
@@ -51,10 +60,8 @@ def describe_file(file: Path) -> dict:
 
 
 def without_details(result: dict) -> dict:
-    """One evaluation, of which a card keeps what has a floor."""
-    return {
-        task: {"metrics": {key: parts["metrics"][key] for key in parts["floor"]}, "floor": parts["floor"]} for task, parts in result.items()
-    }
+    """One evaluation, of which a card keeps what has a floor, and the groups."""
+    return {task: parts | {"metrics": {key: parts["metrics"][key] for key in parts["floor"]}} for task, parts in result.items()}
 
 
 def write(folder: Path, card: dict):
@@ -121,6 +128,8 @@ def text(card: dict) -> str:
         "file": f"`{file['name']}`, {file['bytes'] / 1e6:.2f} MB, sha256 `{file['sha256']}`",
         "arithmetic": arithmetic,
         "input": f"`{card['input']['name']}`, {card['input']['dtype']} {_shape(card['input'])}: {card['input']['meaning']}",
+        "probabilities": (calibration := card.get("calibration"))
+        and f"logits divided by the temperature {calibration['temperature']}, fitted on {calibration['fitted_on']}",
         "signature": f"`{card['signature']}`, with the outputs below by name",
         "latency": latency
         and f"{latency['milliseconds']:.2f} ms a call on one thread of {latency['processor']}, median of {latency['calls']}",
@@ -139,10 +148,11 @@ def text(card: dict) -> str:
         f"`data.frame.mean_landmarks` of `{CARD}`, in [0, 1] of a frame of {' x '.join(map(str, data['frame']['size']))} pixels, which is "
         "then resized to the input.",
         "",
+        *(line for name, limits in LIMITS.items() if name in data["name"].split("+") for line in ("## Limits", "", limits, "")),
         "## Measured",
         "",
     ]
-    return "\n".join([*lines, *_tables(card)]) + "\n"
+    return "\n".join([*lines, *_tables(card), *_groups(card)]) + "\n"
 
 
 def _tables(card: dict) -> list[str]:
@@ -159,6 +169,15 @@ def _tables(card: dict) -> list[str]:
         "",
         table(["data", "", *columns], rows),
     ]
+
+
+def _groups(card: dict) -> list[str]:
+    """Tables by group of those parts that were measured so."""
+    blocks = [f"{key}:\n\n{block}" for key, result in card["metrics"].items() for block in by_group(result)]
+    if not blocks:
+        return []
+    how = "For each class of a label, in percent, with 95 % intervals of a bootstrap; the gap is between the best and the worst class."
+    return ["", "## By group", "", "\n\n".join([how, *blocks])]
 
 
 def _shape(entry: dict) -> str:

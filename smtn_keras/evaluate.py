@@ -81,6 +81,7 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
     backend.start()
     from . import calibration, contradictions, groups
     from .data.prepared import open_prepared
+    from .tables import by_group
 
     subject = _run(settings) if settings.run else _exported(settings)
     names = (settings.data,) if settings.data else subject.data.split("+")
@@ -108,7 +109,7 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
         subject.keep(key, result)
         results[key] = result
         if not quiet:
-            blocks = [*calibration.sentences(result), *contradictions.sentences(result), *groups.tables(result)]
+            blocks = [*calibration.sentences(result), *contradictions.sentences(result), *by_group(result)]
             print(f"{key}\n\n{table(result)}", *(f"{block}\n" for block in blocks), sep="\n")
     print(f"written: {subject.file}")
     return results

@@ -54,6 +54,8 @@ class ExportConfig:
     """Images it takes at a time."""
     flip: bool = False
     """Export a model that answers with the mean over the image and its mirror image: surer, at twice the cost."""
+    calibrate: bool = False
+    """Divide the labels' logits by a temperature fitted on the validation part: probabilities come closer to shares, no label changes."""
     saved_model: bool = True
     """Write a SavedModel too."""
     data_dir: str | None = None
@@ -93,14 +95,16 @@ def export(settings: ExportConfig) -> Path:
 
     run = runs.load(settings.run)
     sets = _prepared(run, settings.data_dir)
+    model = serving_model(run.model, run.tasks, run.config, settings.flip)
+    if calibration := _calibration(run, model, sets) if settings.calibrate else None:
+        model = serving_model(run.model, run.tasks, run.config, settings.flip, calibration["temperature"])
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial-") as work:
         beside = Path(work) / out.name
         beside.mkdir()
-        model = serving_model(run.model, run.tasks, run.config, settings.flip)
         content, calibrated_on = _file(run, model, settings, sets)
         (beside / cards.FILE).write_bytes(content)
-        card = _card(run, model, settings, beside, calibrated_on)
+        card = _card(run, model, settings, beside, calibrated_on, calibration)
         cards.write(beside, card)
 
         formats = {"LiteRT": beside / cards.FILE}
@@ -124,6 +128,23 @@ def export(settings: ExportConfig) -> Path:
     return out
 
 
+def _calibration(run, model, sets: list) -> dict:
+    """The temperature that suits the run's validation parts, and their names.
+
+    Raises:
+        UserError: if they are not at hand.
+    """
+    from .evaluate import answers, temperature_of
+
+    if not sets:
+        names, folder = ", ".join(run.config.data.names), run.config.data.data_dir
+        raise UserError(f"--calibrate: expected {names} prepared in {folder}, found none; name its folder with --data-dir")
+    temperature = temperature_of(functools.partial(answers, model), run.tasks, sets)
+    fitted_on = " and ".join(f"{data.name}/validation" for data in sets)
+    print(f"temperature {temperature}, fitted on {fitted_on}")
+    return {"temperature": temperature, "fitted_on": fitted_on}
+
+
 def _file(run, model, settings: ExportConfig, sets) -> tuple[bytes, str | None]:
     """The LiteRT file, and what it was calibrated on."""
     import numpy as np
@@ -144,7 +165,7 @@ def _file(run, model, settings: ExportConfig, sets) -> tuple[bytes, str | None]:
     return with_names(content, {task.name: cards.names_of(task) for task in run.tasks}), calibrated_on
 
 
-def _card(run, model, settings: ExportConfig, folder: Path, calibrated_on: str | None) -> dict:
+def _card(run, model, settings: ExportConfig, folder: Path, calibrated_on: str | None, calibration: dict | None) -> dict:
     """What a user of the files must know, but for what is measured later."""
     from . import __version__, runs
     from . import card as cards
@@ -167,6 +188,7 @@ def _card(run, model, settings: ExportConfig, folder: Path, calibrated_on: str |
         },
         "outputs": cards.outputs_of(run.tasks, shapes),
         "flip_averaged": settings.flip,
+        "calibration": calibration,
         "latency": None,
         "metrics": {},
         "run_metrics": {},

@@ -4,7 +4,6 @@ import numpy as np
 
 from .errors import UserError
 from .metrics import ALPHA, image_errors, point_errors
-from .tables import table
 from .tasks import MISSING, Attributes, Landmarks
 
 RESAMPLES, AT_ONCE = 1000, 100  # of the bootstrap, and how many of them are held in memory
@@ -12,13 +11,6 @@ INTERVAL = 2.5, 97.5  # percentiles: 95 %
 LEAST = 5  # samples of each class of a label that each group needs for the label to take part in balanced accuracy
 MISSING_GROUP = "missing"
 LOWER_IS_BETTER = ("nme", "failure_rate")
-NAMES = {
-    "success_rate": "success",
-    "nme": "NME",
-    "failure_rate": "failures",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced",
-}  # in tables
 
 
 def members(name: str, data, split: str) -> dict[str, np.ndarray]:
@@ -131,30 +123,3 @@ def _quotients(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.
 def _interval(value: float, drawn: np.ndarray) -> list[float] | None:
     drawn = drawn[np.isfinite(drawn)]
     return [round(100 * float(v), 4) for v in (value, *np.percentile(drawn, INTERVAL))] if np.isfinite(value) and len(drawn) else None
-
-
-# -- as text ----------------------------------------------------------------------------------------
-
-
-def tables(result: dict) -> list[str]:
-    """Markdown tables of one evaluation that was asked for groups, one for each label."""
-    labels = list(dict.fromkeys(label for parts in result.values() for label in parts.get("groups", {})))
-    return [_table(label, [parts["groups"][label] for parts in result.values() if label in parts.get("groups", {})]) for label in labels]
-
-
-def _table(label: str, tasks: list[dict]) -> str:
-    metrics = [metric for metric in NAMES if any(metric in group for of_task in tasks for group in of_task["groups"].values())]
-
-    def row(head, samples, entries):
-        return [head, samples, *(_cell(entries.get(metric)) for metric in metrics)]
-
-    rows = []
-    for name in tasks[0]["groups"]:
-        of_group = {key: value for of_task in tasks for key, value in of_task["groups"][name].items() if key != "samples"}
-        rows.append(row(name, max(of_task["groups"][name]["samples"] for of_task in tasks), of_group))
-    gaps = {metric: gap["gap"] for of_task in tasks for metric, gap in of_task["gaps"].items()}
-    return table([label, "faces", *(NAMES[metric] for metric in metrics)], [*rows, row("*gap*", "", gaps)])
-
-
-def _cell(interval: list[float] | None) -> str:
-    return "-" if interval is None else "{:.2f} ({:.2f} to {:.2f})".format(*interval)

@@ -125,6 +125,9 @@ class _Answers:
             x, y, width, height = face["box"]
             words = f"{name}: face of {width} x {height} pixels at {x}, {y}{_words(face)}"
             print(json.dumps({"image": name, **face}) if self.settings.json else words, flush=True)
+            if "warnings" in face:
+                far = "; ".join(face["warnings"])
+                print(f"note: {name}: the face at {x}, {y} is far from what the model was trained on: {far}", file=sys.stderr)
         if self.settings.out:
             print(f"drawn: {draw_faces(photo, faces, self._drawing(Path(name).stem, '.png'))}", file=sys.stderr)
 

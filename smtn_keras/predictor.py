@@ -87,7 +87,7 @@ def find_model(name: str | Path | None) -> Path:
     return Path(name) if is_path else shipped(str(name))
 
 
-def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool = False):
+def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool = False, temperature: float | None = None):
     """The network as it is delivered.
 
     Its outputs by name: of each task landmarks `(n, points, 2)` in [0, 1] of the image's sides, attributes as probabilities `(n,
@@ -96,11 +96,12 @@ def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool =
 
     Args:
         flip: answer with the mean of the answers to the image and to its mirror image, at twice the cost.
+        temperature: that divides the logits of the labels.
     """
     import keras
     from keras import ops
 
-    from .losses import probabilities
+    from .losses import probabilities, tempered
 
     def answers(outputs):
         result = {}
@@ -122,6 +123,9 @@ def serving_model(network, tasks: tuple[Task, ...], config: Config, flip: bool =
             result[task.name] = (result[task.name] + ops.take(mirrored[task.name], order, axis=1) * factor + offset) / 2
             if (error := f"{task.name}_error") in result:
                 result[error] = (result[error] + ops.take(mirrored[error], order, axis=1)) / 2
+    for task in tasks:
+        if temperature is not None and isinstance(task, Attributes):
+            result[task.name] = tempered(result[task.name], task, temperature)
     return keras.Model(image, result, name=network.name)
 
 

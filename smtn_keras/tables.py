@@ -17,6 +17,14 @@ HEADLINES = {
     "accuracy_mean": "accuracy",
     "balanced_accuracy_mean": "balanced",
 }
+# what is told of a group
+GROUP_METRICS = {
+    "success_rate": "success",
+    "nme": "NME",
+    "failure_rate": "failures",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+}
 KINDS = {
     "single_task": "a network for each task",
     "soft_sharing": "soft sharing",
@@ -115,6 +123,27 @@ def headline(result: dict) -> dict[str, float | None]:
 def headlines(result: dict, kind: str = "metrics") -> dict[str, float]:
     """The `HEADLINES` numbers of a result by their names in tables, as far as it has them: its `metrics`, or their `floor`."""
     return {name: parts[kind][key] for parts in result.values() for key, name in HEADLINES.items() if parts[kind].get(key) is not None}
+
+
+def by_group(result: dict) -> list[str]:
+    """Tables of a result that was measured by groups, one for each label: a row a class, with intervals, and one of the gaps."""
+    labels = list(dict.fromkeys(label for parts in result.values() for label in parts.get("groups", {})))
+    return [_by_group(label, [parts["groups"][label] for parts in result.values() if label in parts.get("groups", {})]) for label in labels]
+
+
+def _by_group(label: str, of_tasks: list[dict]) -> str:
+    def cell(interval):
+        return "-" if interval is None else "{:.2f} ({:.2f} to {:.2f})".format(*interval)
+
+    rows = {
+        name: {key: value for of_task in of_tasks for key, value in of_task["groups"][name].items()}
+        | {"samples": max(of_task["groups"][name]["samples"] for of_task in of_tasks)}
+        for name in of_tasks[0]["groups"]
+    }
+    rows["*gap*"] = {"samples": ""} | {metric: gap["gap"] for of_task in of_tasks for metric, gap in of_task["gaps"].items()}
+    metrics = [metric for metric in GROUP_METRICS if any(metric in row for row in rows.values())]
+    lines = [[name, row["samples"], *(cell(row.get(metric)) for metric in metrics)] for name, row in rows.items()]
+    return table([label, "faces", *(GROUP_METRICS[metric] for metric in metrics)], lines)
 
 
 def minutes(folder: Path) -> float:

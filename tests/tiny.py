@@ -64,6 +64,7 @@ class Dots:
     """
 
     tasks = TASKS
+    image_size = SIZE
     card = {"licence": "anything goes", "frame": {"size": FRAME, "mean_landmarks": {"landmarks": MEAN_SHAPE.tolist()}}}  # noqa: RUF012
 
     def __init__(self, error=None):
