@@ -143,27 +143,3 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 def _ranks(values: np.ndarray) -> np.ndarray:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
-
-
-# -- as text ----------------------------------------------------------------------------------------
-
-
-def sentences(result: dict) -> list[str]:
-    """What one evaluation says of a model's certainty."""
-    lines = []
-    for metrics in (parts["metrics"] for parts in result.values()):
-        if of := metrics.get("confidence"):
-            lines.append(
-                f"Predicted errors of points: rank correlation with the true ones {of['rank_correlation']}. The {SUREST:.0%} of the faces with "
-                f"the smallest have NME {of['nme_surest']:.2f}% and {of['failure_rate_surest']:.2f}% failures, the best {SUREST:.0%} NME "
-                f"{of['nme_best']:.2f}%. A coordinate was said to be off by {of['said']:.2f}% of the sides, and was by {of['found']:.2f}%."
-            )
-        if of := metrics.get("calibration"):
-            after = ""
-            if "temperature" in of:
-                after = f", {of['ece_mean_tempered']:.2f}% at the temperature {of['temperature']:.3f}, fitted on the validation part"
-            lines.append(
-                f"Expected calibration error of the probabilities: {of['ece_mean']:.2f}%{after}; on so few faces a model that is right has "
-                f"{of['ece_by_chance']:.2f}%."
-            )
-    return lines

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from . import runs
+from .certainty import KEYS, sentences
 from .errors import UserError
 from .tables import by_group, headlines, table
 from .tasks import Attributes, Landmarks, Task, tasks_from_json
@@ -60,8 +61,11 @@ def describe_file(file: Path) -> dict:
 
 
 def without_details(result: dict) -> dict:
-    """One evaluation, of which a card keeps what has a floor, and the groups."""
-    return {task: parts | {"metrics": {key: parts["metrics"][key] for key in parts["floor"]}} for task, parts in result.items()}
+    """One evaluation, of which a card keeps what has a floor, what is said of certainty, and the groups."""
+    return {
+        task: parts | {"metrics": {key: value for key, value in parts["metrics"].items() if key in (*parts["floor"], *KEYS)}}
+        for task, parts in result.items()
+    }
 
 
 def write(folder: Path, card: dict):
@@ -168,6 +172,7 @@ def _tables(card: dict) -> list[str]:
         "In percent, read from this file; the run is the network before it was exported, the floor what is reached without looking.",
         "",
         table(["data", "", *columns], rows),
+        *(f"\n{key}: {' '.join(lines)}" for key, result in card["metrics"].items() if (lines := sentences(result))),
     ]
 
 
@@ -176,7 +181,10 @@ def _groups(card: dict) -> list[str]:
     blocks = [f"{key}:\n\n{block}" for key, result in card["metrics"].items() for block in by_group(result)]
     if not blocks:
         return []
-    how = "For each class of a label, in percent, with 95 % intervals of a bootstrap; the gap is between the best and the worst class."
+    how = (
+        "For each class of a label, in percent, with 95 % intervals of a bootstrap; the gap is between the best and the worst class. Balanced "
+        "accuracy is over the labels of which every class has some faces of either kind."
+    )
     return ["", "## By group", "", "\n\n".join([how, *blocks])]
 
 

@@ -44,16 +44,3 @@ def contradictions(classes: np.ndarray, truth: np.ndarray, train: np.ndarray, ta
         "faces_in_truth": int(np.any([*true.values(), np.zeros(len(truth), bool)], axis=0).sum()),
         "pairs": dict(sorted(counts.items(), key=lambda item: -item[1])),
     }
-
-
-def sentences(result: dict) -> list[str]:
-    """What one evaluation says of contradictions."""
-    lines = []
-    for metrics in (parts["metrics"] for parts in result.values() if "contradictions" in parts["metrics"]):
-        of = metrics["contradictions"]
-        said = ", ".join(f"{pair} {count}" for pair, count in of["pairs"].items()) or "none"
-        lines.append(
-            f"Contradictions: {of['faces']} of {metrics['samples']} faces (by their own labels {of['faces_in_truth']}) show one of {of['known']} "
-            f"pairs of labels that never stand together in the training part; said: {said}."
-        )
-    return lines

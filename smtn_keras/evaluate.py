@@ -79,7 +79,7 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
         By `data/split` (with `+flip` and `+thresholds` behind it where asked for) what `measure` returns.
     """
     backend.start()
-    from . import calibration, contradictions, groups
+    from . import certainty, groups
     from .data.prepared import open_prepared
     from .tables import by_group
 
@@ -109,7 +109,7 @@ def evaluate(settings: EvaluateConfig, quiet: bool = False) -> dict:
         subject.keep(key, result)
         results[key] = result
         if not quiet:
-            blocks = [*calibration.sentences(result), *contradictions.sentences(result), *by_group(result)]
+            blocks = [*certainty.sentences(result), *by_group(result)]
             print(f"{key}\n\n{table(result)}", *(f"{block}\n" for block in blocks), sep="\n")
     print(f"written: {subject.file}")
     return results

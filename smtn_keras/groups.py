@@ -110,8 +110,7 @@ def _compared(groups: dict[str, np.ndarray], counts: np.ndarray, metrics: dict[s
 
 def _quotients(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Quotients of weighted sums, `(weightings,)`, averaged over what axes there are beside the samples; NaN where nothing counts."""
-    shape = len(weights), *above.shape[1:]
-    sums = [(weights @ part.reshape(len(part), -1).astype(np.float64)).reshape(shape) for part in (above, below)]
+    sums = [np.tensordot(weights, part.astype(np.float64), 1) for part in (above, below)]
     with np.errstate(invalid="ignore", divide="ignore"):
         result = sums[0] / sums[1]
         while result.ndim > 1:
@@ -122,4 +121,4 @@ def _quotients(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.
 
 def _interval(value: float, drawn: np.ndarray) -> list[float] | None:
     drawn = drawn[np.isfinite(drawn)]
-    return [round(100 * float(v), 4) for v in (value, *np.percentile(drawn, INTERVAL))] if np.isfinite(value) and len(drawn) else None
+    return [round(100 * float(v), 4) + 0.0 for v in (value, *np.percentile(drawn, INTERVAL))] if np.isfinite(value) and len(drawn) else None

@@ -52,6 +52,25 @@ def test_people_read_the_same(exported):
     assert table["floor"][place] == f"{result['floor']['nme']:.2f}" != table["this file"][place]
 
 
+def test_only_what_has_seen_celeba_is_limited_by_its_labels(exported):
+    card = cards.read(exported)
+    assert "2210.07356" not in cards.text(card)
+    for name, said in (("celeba+mtfl", True), ("celeba", True), ("mtfl", False), ("celeba_of_mine", False)):
+        page = cards.text(card | {"data": card["data"] | {"name": name}})
+        assert ("12 of the 40" in page) == ("## Limits" in page) == said
+
+
+def test_a_card_says_how_sure_its_model_may_be(exported):
+    card, page = cards.read(exported), (exported / "README.md").read_text()
+    points, labels = (card["metrics"]["synthetic/validation"][task]["metrics"] for task in ("landmarks", "attributes"))
+    assert f"rank correlation with the true ones {points['confidence']['rank_correlation']}" in page
+    assert f"Expected calibration error of the probabilities: {labels['calibration']['ece_mean']:.2f}%" in page
+    assert f"Contradictions: {labels['contradictions']['faces']} of" in page
+    assert card["calibration"] is None and "temperature" not in page
+    del card["calibration"]  # as of exports that are older
+    assert cards.text(card) == page
+
+
 def test_headlines_are_the_numbers_that_stand_for_all():
     metrics = {"samples": 3, "success_rate": {"nose": 1.0}, "success_rate_average": 1.0, "nme": 2.0, "failure_rate": 3.0, "worst": []}
     labels = {"samples": 3, "accuracy": {"Hat": 4.0}, "accuracy_mean": 4.0, "balanced_accuracy_mean": None}

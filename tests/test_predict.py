@@ -16,6 +16,7 @@ import tiny
 from smtn_keras import predict, predictor
 from smtn_keras.data.synthetic import draw_face
 from smtn_keras.errors import UserError
+from smtn_keras.faces import find
 
 # -- the command ------------------------------------------------------------------------------------
 
@@ -79,6 +80,73 @@ def test_a_line_for_people(dots, tmp_path, capsys):
     file = photo_of_dots(tmp_path / "face.png")
     assert ended([file, "--no-detect"]) == 0
     assert capsys.readouterr().out == f"{file}: face of 80 x 100 pixels at 0, 0: Big_Dots 92%, Bar=right 88%\n"
+
+
+def seen(points_px, size=tiny.FRAME, error=None):
+    """The warnings of a crop of that size with its dots there, by a model that finds them."""
+    (face,) = find(tiny.picture(points_px, size), tiny.Dots(error))
+    return face.get("warnings", [])
+
+
+def shape(zoom=1.0, degrees=0.0, shift=(0, 0)):
+    """The mean points in pixels of the frame, larger, turned and moved."""
+    turn = np.radians(degrees)
+    matrix = zoom * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    points = tiny.MEAN_SHAPE * tiny.FRAME
+    return (points - points.mean(0)) @ matrix + points.mean(0) + shift
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        (shape(), []),
+        (shape(zoom=0.85, degrees=25, shift=(5, -5)), []),
+        (shape(degrees=35), ["it is turned by 35 degrees"]),
+        (shape(zoom=0.6), ["it is 0.6 times as large in its crop as training faces"]),
+        (shape(zoom=0.85, shift=(0, -17)), []),
+    ],
+)
+def test_faces_far_from_the_training_frame_are_warned_of(points, said):
+    assert seen(points) == said
+
+
+def test_a_crop_of_another_shape_or_of_few_pixels_is_warned_of():
+    wide = tiny.MEAN_SHAPE * tiny.FRAME + [40, 0]
+    said = seen(wide, (160, 100))  # its points are squeezed to half of their width, which no face has
+    assert said[0] == "the crop is 160 x 100 pixels, and training crops have the shape of 80 x 100"
+    assert seen(tiny.MEAN_SHAPE * [100, 100], (100, 100)) == []  # 1.25 times as wide for its height; up to 1.33 are let pass
+    # the network takes 64 pixels a side: half of them are enough
+    assert seen(tiny.MEAN_SHAPE * [36, 45], (36, 45)) == []
+    assert seen(tiny.MEAN_SHAPE * [24, 30], (24, 30))[0] == "it has about 27 pixels a side, and the network takes 64"
+
+
+def test_points_that_are_of_no_face_are_warned_of():
+    points = shape()
+    points[[2, 3]] = points[[3, 2]]  # the nose below the mouth
+    nonsense = "its points do not look like those of a face"
+    assert seen(points) == [nonsense]
+    assert seen(np.repeat([[40, 50]], 5, axis=0))[-1] == nonsense
+    # the mean distance of the eyes is 0.36 of the width: 8 % of it are 0.026 of a side of sqrt(80 * 100) pixels
+    assert (seen(shape(), error=0.024), seen(shape(), error=0.027)) == ([], [nonsense])
+
+
+def test_a_warning_is_a_note_and_a_key_of_the_json(dots, tmp_path, capsys):
+    file = tmp_path / "turned.png"
+    cv2.imwrite(str(file), tiny.picture(shape(degrees=40))[..., ::-1])
+    assert ended([file, "--no-detect", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["warnings"] == ["it is turned by 40 degrees"]
+    note = f"note: {file}: the face at 0, 0 is far from what the model was trained on: it is turned by 40 degrees"
+    assert note in printed.err.splitlines()
+    assert ended([photo_of_dots(tmp_path / "face.png"), "--no-detect", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "warnings" not in json.loads(printed.out) and "note:" not in printed.err
+
+
+def test_a_face_that_a_detector_cut_is_small_by_its_pixels_in_the_photo(dots):
+    photo = tiny.picture(tiny.MEAN_SHAPE * [24, 30] + 20, (100, 100))
+    (face,) = find(photo, tiny.Dots(), tiny.Detector(tiny.MEAN_SHAPE * [24, 30] + 20))
+    assert face["warnings"][0] == "it has about 27 pixels a side, and the network takes 64"
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(dots, tmp_path, capsys, monkeypatch):

@@ -58,6 +58,7 @@ def test_it_is_small_and_its_card_tells_of_it(name):
                 assert key not in measured or better * (measured[key] - floor[key]) > 0, (data, key)
     page = (folder / cards.README).read_text()
     assert page == cards.text(card), "both forms say the same"
+    assert ("arXiv 2210.07356" in page) == (name in SEEN_PHOTOS), "what CelebA's labels are worth"
     assert ("research" in page) == (name in SEEN_PHOTOS), "what its licence allows"
 
 
