@@ -183,7 +183,7 @@ def _groups(card: dict) -> list[str]:
         return []
     how = (
         "For each class of a label, in percent, with 95 % intervals of a bootstrap; the gap is between the best and the worst class. Balanced "
-        "accuracy is over the labels of which every class has some faces of either kind."
+        "accuracy is over the labels of which every class has some images of either kind."
     )
     return ["", "## By group", "", "\n\n".join([how, *blocks])]
 

@@ -31,8 +31,8 @@ def contradictions(classes: np.ndarray, truth: np.ndarray, train: np.ndarray, ta
         truth, train: of this part and of the training part, `(samples, labels)`, -1 where missing.
 
     Returns:
-        `known`, how many pairs there are; `faces` with at least one of them among the predictions, `faces_in_truth` among the labels;
-        and `pairs`, of each that was said the number of faces, the most frequent first.
+        `known`, how many pairs there are; `images` with at least one of them among the predictions, `images_in_truth` among the labels;
+        and `pairs`, of each that was said the number of images, the most frequent first.
     """
     pairs = exclusive_pairs(train, task)
     names = [label.name for label in task.labels]
@@ -40,7 +40,7 @@ def contradictions(classes: np.ndarray, truth: np.ndarray, train: np.ndarray, ta
     counts = {f"{names[a]} + {names[b]}": int(both.sum()) for (a, b), both in said.items() if both.any()}
     return {
         "known": len(pairs),
-        "faces": int(np.any([*said.values(), np.zeros(len(classes), bool)], axis=0).sum()),
-        "faces_in_truth": int(np.any([*true.values(), np.zeros(len(truth), bool)], axis=0).sum()),
+        "images": int(np.any([*said.values(), np.zeros(len(classes), bool)], axis=0).sum()),
+        "images_in_truth": int(np.any([*true.values(), np.zeros(len(truth), bool)], axis=0).sum()),
         "pairs": dict(sorted(counts.items(), key=lambda item: -item[1])),
     }

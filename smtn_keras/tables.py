@@ -143,7 +143,7 @@ def _by_group(label: str, of_tasks: list[dict]) -> str:
     rows["*gap*"] = {"samples": ""} | {metric: gap["gap"] for of_task in of_tasks for metric, gap in of_task["gaps"].items()}
     metrics = [metric for metric in GROUP_METRICS if any(metric in row for row in rows.values())]
     lines = [[name, row["samples"], *(cell(row.get(metric)) for metric in metrics)] for name, row in rows.items()]
-    return table([label, "faces", *(GROUP_METRICS[metric] for metric in metrics)], lines)
+    return table([label, "images", *(GROUP_METRICS[metric] for metric in metrics)], lines)
 
 
 def minutes(folder: Path) -> float:

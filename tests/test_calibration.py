@@ -149,8 +149,8 @@ def test_contradictions_are_counted_in_predictions_and_labels():
     said = np.int8([[1, 1, 0, 1], [1, 1, 1, 0], [1, 0, 1, 0], [0, 1, 1, 2]])
     truth = np.int8([[1, 0, 0, 1], [1, 1, 1, 0], [-1, 1, 1, 0], [0, 1, 1, 2]])
     result = contradictions(said, truth, training_labels(), THREE)
-    assert result == {"known": 1, "faces": 2, "faces_in_truth": 1, "pairs": {"Bald + Bangs": 2}}
+    assert result == {"known": 1, "images": 2, "images_in_truth": 1, "pairs": {"Bald + Bangs": 2}}
     (line,) = sentences({"attributes": {"metrics": {"samples": 4, "contradictions": result}}})
-    assert "2 of 4 faces (by their own labels 1) show one of 1 pairs" in line and line.endswith("Bald + Bangs 2.")
+    assert "2 of 4 images (by their own labels 1) show one of 1 pairs" in line and line.endswith("Bald + Bangs 2.")
     none = contradictions(said, truth, training_labels(both=1), THREE)
-    assert none == {"known": 0, "faces": 0, "faces_in_truth": 0, "pairs": {}}
+    assert none == {"known": 0, "images": 0, "images_in_truth": 0, "pairs": {}}

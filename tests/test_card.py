@@ -65,7 +65,7 @@ def test_a_card_says_how_sure_its_model_may_be(exported):
     points, labels = (card["metrics"]["synthetic/validation"][task]["metrics"] for task in ("landmarks", "attributes"))
     assert f"rank correlation with the true ones {points['confidence']['rank_correlation']}" in page
     assert f"Expected calibration error of the probabilities: {labels['calibration']['ece_mean']:.2f}%" in page
-    assert f"Contradictions: {labels['contradictions']['faces']} of" in page
+    assert f"Contradictions: {labels['contradictions']['images']} of" in page
     assert card["calibration"] is None and "temperature" not in page
     del card["calibration"]  # as of exports that are older
     assert cards.text(card) == page

@@ -133,7 +133,7 @@ def test_the_table_has_a_row_for_each_class_and_one_of_the_gaps():
     labels = attribute_groups(np.int8([[1, 1, 1]] * 5), np.int8([[1, 0, 1]] * 5), LABELS, groups)
     (text,) = by_group({"landmarks": {"groups": {"Glasses": points}}, "attributes": {"groups": {"Glasses": labels}}})
     assert text.splitlines() == [
-        "| Glasses | faces | success | NME | failures | accuracy | balanced |",
+        "| Glasses | images | success | NME | failures | accuracy | balanced |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| a | 2 | 100.00 (100.00 to 100.00) | 5.00 (5.00 to 5.00) | 0.00 (0.00 to 0.00) | 66.67 (66.67 to 66.67) | - |",
         "| b | 3 | 66.67 (0.00 to 100.00) | 10.00 (5.00 to 20.00) | 33.33 (0.00 to 100.00) | 66.67 (66.67 to 66.67) | - |",
@@ -159,7 +159,7 @@ def test_a_run_is_measured_by_group_and_calibrated(tiny_stage1, tmp_path, capsys
     assert "{:.2f} ({:.2f} to {:.2f})".format(*points["groups"]["yes"]["nme"]) in row
     measured = result["attributes"]["metrics"]
     assert measured["calibration"]["temperature"] > 0 and measured["contradictions"]["known"] == 0
-    assert f"at the temperature {measured['calibration']['temperature']:.3f}" in said and "Contradictions: 0 of 96 faces" in said
+    assert f"at the temperature {measured['calibration']['temperature']:.3f}" in said and "Contradictions: 0 of 96 images" in said
 
 
 def test_a_label_that_one_of_the_data_sets_lacks_is_refused_before_anything_is_measured(tiny_stage1, tmp_path, capsys):
@@ -193,7 +193,7 @@ def test_an_export_is_calibrated_and_its_card_says_so_and_has_groups(tiny_stage1
     card = json.loads((out / "model.json").read_text())
     assert list(card["metrics"]["tiny/test"]["landmarks"]["groups"]["Bar"]["groups"]) == ["left", "none", "right"]
     page = (out / "README.md").read_text()
-    assert "## By group" in page and "| Bar | faces | success |" in page and "## Limits" not in page
+    assert "## By group" in page and "| Bar | images | success |" in page and "## Limits" not in page
 
 
 def test_an_export_without_its_data_is_not_calibrated(tiny_stage1, tmp_path, capsys):
