@@ -31,6 +31,8 @@ def test_the_calibration_error_by_hand():
 def test_what_is_said_too_high_and_too_low_does_not_cancel_across_bins():
     said, truth = np.float32([[0.9], [0.1]]), np.int8([[0], [1]])
     assert calibration(said, truth, HAT)["ece"]["Hat"] == pytest.approx(90, abs=1e-3)
+    # 14/15 is between these two
+    assert calibration(np.float32([[0.92], [0.94]]), truth[::-1], HAT)["ece"]["Hat"] == pytest.approx(100 * (0.08 + 0.94) / 2, abs=1e-3)
     assert calibration(np.float32([[1.0], [0.0]]), np.int8([[1], [0]]), HAT)["ece"]["Hat"] == 0  # 1 is in the last bin
 
 
@@ -81,6 +83,19 @@ def test_the_temperature_that_made_the_labels_is_found():
     assert result["ece_tempered"].keys() == result["ece"].keys()
 
 
+def test_the_temperature_is_that_of_least_cross_entropy():
+    pose, rng = Attributes(labels=LABELS.categorical), np.random.default_rng(3)
+    said = rng.dirichlet([0.3, 0.5, 1], 300).astype("float32")
+    truth = np.int8([[rng.choice(3, p=p / p.sum() * 0.6 + [0.1, 0.1, 0.2])] for p in np.float64(said)])
+
+    def entropy(temperature):
+        powers = np.float64(said) ** (1 / temperature)
+        return -np.log((powers / powers.sum(1, keepdims=True))[np.arange(300), truth[:, 0]]).mean()
+
+    grid = np.geomspace(0.1, 10, 2000)
+    assert best_temperature([(pose, said, truth)]) == pytest.approx(grid[np.argmin([entropy(t) for t in grid])], rel=0.005)
+
+
 def test_without_labels_there_is_no_temperature():
     with pytest.raises(UserError, match="--calibrate: expected labels in the validation part, got none"):
         best_temperature([(HAT, np.float32([[0.5]]), np.int8([[-1]]))])
@@ -93,7 +108,8 @@ def test_rank_correlation_by_hand():
     assert rank_correlation(np.array([1, 2, 3, 4]), np.array([10, 20, 30, 1000])) == 1
     assert rank_correlation(np.array([1, 2, 3, 4]), np.array([4, 3, 2, 1])) == -1
     assert rank_correlation(np.array([1, 2, 3]), np.array([2, 1, 3])) == 0.5  # 1 - 6 (1 + 1 + 0) / (3 * 8)
-    assert rank_correlation(np.array([1, 1, 2]), np.array([1, 2, 3])) == pytest.approx(0.866, abs=1e-3)  # ranks 1.5, 1.5, 3
+    # ranks 1.5, 1.5, 3, 4: 4.5 / sqrt(4.5 * 5)
+    assert rank_correlation(np.array([1, 1, 2, 3]), np.array([1, 2, 3, 4])) == pytest.approx(0.9487, abs=1e-3)
     assert rank_correlation(np.array([1, 1, 1]), np.array([1, 2, 3])) is None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 
-from smtn_keras import predict, predictor
+from smtn_keras import faces, predict, predictor
 from smtn_keras.data.synthetic import draw_face
 from smtn_keras.errors import UserError
 from smtn_keras.faces import find
@@ -118,6 +118,13 @@ def test_a_crop_of_another_shape_or_of_few_pixels_is_warned_of():
     # the network takes 64 pixels a side: half of them are enough
     assert seen(tiny.MEAN_SHAPE * [36, 45], (36, 45)) == []
     assert seen(tiny.MEAN_SHAPE * [24, 30], (24, 30))[0] == "it has about 27 pixels a side, and the network takes 64"
+
+
+def test_a_face_at_the_edge_of_its_crop_is_warned_of():
+    crop = faces.Cut(np.zeros((100, 80, 3), np.uint8), np.eye(2, 3))
+    for shift, said in ((43, []), (44, ["it lies 1.5 distances of the eyes from where training faces lie in their crops"])):  # of 28.8 px
+        points = dict(zip(tiny.POINTS.points, shape(shift=(0, shift)), strict=True))
+        assert faces.warnings(crop, points, None, tiny.Dots()) == said
 
 
 def test_points_that_are_of_no_face_are_warned_of():
