@@ -1,0 +1,132 @@
+"""What one look at every picture of a data set tells: copies of a picture, colours, and whether rows of targets belong to pictures."""
+
+import itertools
+from typing import NamedTuple
+
+import cv2
+import grain
+import numpy as np
+from tqdm import tqdm
+
+from ..tasks import MISSING, Landmarks, Task
+from .pipeline import READING
+
+SIDE = 8  # of a thumbnail, in pixels
+BITS = 5  # in which the hashes of copies differ at most; at most as many as there are bands are found for certain
+BANDS = 6  # of a hash, of which copies share one
+NEIGHBOURS = 2000  # of a hash in a band's bucket that are looked at, so that blank pictures do not cost the square of their number
+ALIKE = 0.95  # correlation of the pixels of copies
+ROWS = 20_000  # samples that are enough to say whether rows belong to pictures
+
+
+class Glance(NamedTuple):
+    """What is kept of the pictures of a part.
+
+    Attributes:
+        thumbnails: `(samples, SIDE, SIDE, 3)` uint8 RGB.
+        hashes: `(samples,)` uint64, of which few bits change where a picture is scaled, compressed or lightened.
+        colours: `(samples, 3)` float32, mean RGB of the box around its points, or of the picture.
+    """
+
+    thumbnails: np.ndarray
+    hashes: np.ndarray
+    colours: np.ndarray
+
+
+def glance(data, split: str) -> Glance:
+    """Looks at every picture of a part of a `Prepared`."""
+    records = data.source(split)
+    task = next((task for task in data.tasks if isinstance(task, Landmarks)), None)
+    looks = grain.MapDataset.source(records).map(lambda record: _look(record, task)).to_iter_dataset(READING)
+    bar = tqdm(looks, f"{data.name} {split}", len(records), unit=" images", disable=None)
+    return Glance(*(np.stack(column) for column in zip(*bar, strict=True)))
+
+
+def _look(record: dict, task: Landmarks | None) -> tuple[np.ndarray, np.uint64, np.ndarray]:
+    image = decoded(record)
+    thumbnail = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return thumbnail, dhash(image), np.float32(_face(image, record, task).mean((0, 1)))
+
+
+def _face(image: np.ndarray, record: dict, task: Landmarks | None) -> np.ndarray:
+    """The box around the points, or all of the picture."""
+    points = record[task.name] if task else np.empty((0, 2))
+    points = points[np.isfinite(points).all(1)]
+    if len(points) < 2:
+        return image
+    (left, top), (right, bottom) = np.floor(points.min(0)).clip(0).astype(int), np.ceil(points.max(0)).clip(0).astype(int)
+    face = image[top : bottom + 1, left : right + 1]
+    return face if face.size else image
+
+
+def decoded(record: dict) -> np.ndarray:
+    """The picture of a record, RGB `(h, w, 3)` uint8."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+# -- copies -----------------------------------------------------------------------------------------
+
+
+def dhash(image: np.ndarray) -> np.uint64:
+    """The difference hash of an RGB picture: whether each of 8 x 8 places is brighter than its right neighbour."""
+    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    return np.packbits(grey[:, 1:] > grey[:, :-1]).view(np.uint64)[0]
+
+
+def near(hashes: np.ndarray) -> np.ndarray:
+    """Pairs `(pairs, 2)` of indices, the lower first, whose hashes differ in at most `BITS` bits.
+
+    Only hashes that share one of `BANDS` bands of bits are compared (multi-index hashing, https://doi.org/10.1109/TPAMI.2013.231).
+    """
+    found = [np.empty((0, 2), int)]
+    edges = np.linspace(0, 64, BANDS + 1).astype(int).tolist()
+    for low, high in itertools.pairwise(edges):
+        keys = (hashes >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
+        order = np.lexsort((hashes, keys))
+        keys, sorted_hashes, first = keys[order], hashes[order], np.arange(len(hashes))
+        for step in range(1, NEIGHBOURS):
+            first = first[first + step < len(hashes)]
+            first = first[keys[first] == keys[first + step]]  # sorted, so who differs here differs further on
+            if not len(first):
+                break
+            close = first[np.bitwise_count(sorted_hashes[first] ^ sorted_hashes[first + step]) <= BITS]
+            found.append(np.sort(np.stack([order[close], order[close + step]], axis=1), axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def alike(one: dict, other: dict) -> bool:
+    """Whether two records show the same picture: its pixels at 32 x 32 correlate, whatever the light."""
+    a, b = (cv2.resize(decoded(record), (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for record in (one, other))
+    a, b = a - a.mean((0, 1)), b - b.mean((0, 1))
+    size = np.sqrt((a**2).sum() * (b**2).sum())
+    return bool((a * b).sum() >= ALIKE * size)
+
+
+# -- rows -------------------------------------------------------------------------------------------
+
+
+def rows_explained(thumbnails: np.ndarray, task: Task, targets: np.ndarray) -> dict[int, float]:
+    """How much of a task's targets thumbnails explain, for the rows as they are (0) and shifted by one either way (-1, 1).
+
+    Returns:
+        The mean over points or labels of R squared on a held-out half, by ridge regression; none with fewer than 50 samples.
+    """
+    count = min(len(thumbnails), ROWS)
+    if count < 50:
+        return {}
+    values = targets[:count].reshape(count, -1).astype(np.float64)
+    known = np.isfinite(values) if isinstance(task, Landmarks) else values != MISSING
+    pixels = thumbnails[:count].reshape(count, -1).astype(np.float64)
+    pixels = (pixels - pixels.mean(0)) / (pixels.std(0) + 1)
+    return {lag: _r_squared(pixels, np.roll(values, -lag, 0), np.roll(known, -lag, 0)) for lag in (-1, 0, 1)}
+
+
+def _r_squared(x: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
+    half = np.arange(len(x)) % 4 < 2  # neighbours on one side, which may show one person
+    y = np.where(known, y, np.nanmean(np.where(known, y, np.nan), 0))
+    y = (y - y[half].mean(0)) / (y[half].std(0) + 1e-9)
+    weights = np.linalg.solve(x[half].T @ x[half] + len(x) * 0.1 * np.eye(x.shape[1]), x[half].T @ y[half])
+    rest, truth = known[~half], y[~half]
+    error = np.where(rest, (x[~half] @ weights - truth) ** 2, 0).sum(0)
+    spread = np.where(rest, truth**2, 0).sum(0)
+    return float(np.mean(np.clip(1 - error[spread > 0] / spread[spread > 0], 0, 1)))
