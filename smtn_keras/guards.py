@@ -23,20 +23,18 @@ class Guards(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if without := set(self.model.output) - set(self.model.loss):
             raise RuntimeError(f"{self.model.name}: expected a loss for each output, got none for {', '.join(sorted(without))}")
-        if self._shared_is_frozen and (training := [w.path for w in self.model.trainable_weights if w.path.startswith("shared_")]):
-            raise RuntimeError(
-                f"{self.model.name}: expected a frozen shared stack in stage 2, got {training[0]} among the weights that train"
-            )
-        self._before = self._frozen()
+        shared = [layer for layer in self.model.layers if layer.name.startswith("shared_")] if self._shared_is_frozen else []
+        if training := [layer.name for layer in shared if layer.trainable_weights]:
+            raise RuntimeError(f"{self.model.name}: expected a frozen shared stack in stage 2, got weights of {training[0]} that train")
+        self._frozen = [(layer.name, w, _value(w)) for layer in self.model.layers if not layer.trainable for w in layer.weights]
 
     def on_epoch_end(self, epoch, logs=None):
-        for path, value in self._frozen().items():
-            if not np.array_equal(value, self._before[path]):
+        for name, weight, before in self._frozen:
+            if not np.array_equal(_value(weight), before):
                 raise RuntimeError(
-                    f"{self.model.name}: expected frozen layers to stay as they were, got another {path} after epoch {epoch + 1}"
+                    f"{self.model.name}: expected frozen layers to stay as they were, got another {weight.name} of {name} after epoch {epoch + 1}"
                 )
 
-    def _frozen(self) -> dict[str, np.ndarray]:
-        """The weights of frozen layers, statistics of batch normalisation among them, by their paths."""
-        frozen = (layer for layer in self.model.layers if not layer.trainable)
-        return {weight.path: keras.ops.convert_to_numpy(weight).copy() for layer in frozen for weight in layer.weights}
+
+def _value(weight) -> np.ndarray:
+    return np.array(keras.ops.convert_to_numpy(weight))  # a copy: what a backend gives may be its own memory

@@ -16,6 +16,7 @@ from .errors import UserError, clean_exit
 from .presets import PRESETS, preset
 
 LISTED = 10  # names of a kind
+BLUER = 25  # of 255, by which skin is more blue than red where the two are swapped; it is about 70 more red
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _pictures(data, looks: dict, wrong: list[str], odd: list[str]) -> str:
         part = f"{data.name}, {split} part"
         red, green, blue = np.median(look.colours, axis=0)
         of_faces = any(getattr(task, "normaliser", None) == ("left_eye", "right_eye") for task in data.tasks)
-        if of_faces and np.median(look.colours[:, 0] - look.colours[:, 2]) < -5:
+        if of_faces and np.median(look.colours[:, 0] - look.colours[:, 2]) < -BLUER:
             wrong.append(
                 f"{part}: expected skin more red than blue, got {red:.0f} red and {blue:.0f} blue of 255; pictures were written as BGR"
             )

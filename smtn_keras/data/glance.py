@@ -12,9 +12,8 @@ from ..tasks import MISSING, Landmarks, Task
 from .pipeline import READING
 
 SIDE = 8  # of a thumbnail, in pixels
-BITS = 5  # in which the hashes of copies differ at most; at most as many as there are bands are found for certain
-BANDS = 6  # of a hash, of which copies share one
-NEIGHBOURS = 2000  # of a hash in a band's bucket that are looked at, so that blank pictures do not cost the square of their number
+BITS = 5  # in which the hashes of copies differ at most
+BANDS = BITS + 1  # of a hash, of which such copies share at least one
 ALIKE = 0.95  # correlation of the pixels of copies
 ROWS = 20_000  # samples that are enough to say whether rows belong to pictures
 
@@ -76,21 +75,24 @@ def dhash(image: np.ndarray) -> np.uint64:
 def near(hashes: np.ndarray) -> np.ndarray:
     """Pairs `(pairs, 2)` of indices, the lower first, whose hashes differ in at most `BITS` bits.
 
-    Only hashes that share one of `BANDS` bands of bits are compared (multi-index hashing, https://doi.org/10.1109/TPAMI.2013.231).
+    Of equal hashes each is paired with the first alone, so blank pictures do not cost the square of their number. Of others, only
+    those that share one of `BANDS` bands of bits are compared (multi-index hashing, https://doi.org/10.1109/TPAMI.2013.231).
     """
-    found = [np.empty((0, 2), int)]
+    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    found = [np.stack([first[inverse], np.arange(len(hashes))], axis=1)]
+    found[0] = found[0][found[0][:, 0] < found[0][:, 1]]
     edges = np.linspace(0, 64, BANDS + 1).astype(int).tolist()
     for low, high in itertools.pairwise(edges):
-        keys = (hashes >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
-        order = np.lexsort((hashes, keys))
-        keys, sorted_hashes, first = keys[order], hashes[order], np.arange(len(hashes))
-        for step in range(1, NEIGHBOURS):
-            first = first[first + step < len(hashes)]
-            first = first[keys[first] == keys[first + step]]  # sorted, so who differs here differs further on
-            if not len(first):
+        keys = (unique >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
+        order = np.argsort(keys)
+        keys, values, at = keys[order], unique[order], np.arange(len(unique))
+        for step in range(1, len(unique)):
+            at = at[at + step < len(unique)]
+            at = at[keys[at] == keys[at + step]]  # sorted, so who differs here differs further on
+            if not len(at):
                 break
-            close = first[np.bitwise_count(sorted_hashes[first] ^ sorted_hashes[first + step]) <= BITS]
-            found.append(np.sort(np.stack([order[close], order[close + step]], axis=1), axis=1))
+            close = at[np.bitwise_count(values[at] ^ values[at + step]) <= BITS]
+            found.append(np.sort(first[np.stack([order[close], order[close + step]], axis=1)], axis=1))
     return np.unique(np.concatenate(found), axis=0)
 
 
@@ -99,7 +101,7 @@ def alike(one: dict, other: dict) -> bool:
     a, b = (cv2.resize(decoded(record), (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for record in (one, other))
     a, b = a - a.mean((0, 1)), b - b.mean((0, 1))
     size = np.sqrt((a**2).sum() * (b**2).sum())
-    return bool((a * b).sum() >= ALIKE * size)
+    return bool(size and (a * b).sum() >= ALIKE * size)  # blank pictures are no copies
 
 
 # -- rows -------------------------------------------------------------------------------------------
