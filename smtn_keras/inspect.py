@@ -12,6 +12,7 @@ from typing import Literal
 
 import tyro
 
+from .config import DataConfig
 from .errors import UserError, clean_exit
 from .presets import PRESETS, preset
 
@@ -55,10 +56,10 @@ def main(argv: list[str] | None = None):
 def inspect(settings: InspectConfig) -> list[str]:
     """Prints the tables and draws the sheets; returns what is surely wrong, a sentence each."""
     from .data.glance import glance
-    from .data.prepared import open_sets
+    from .data.prepared import open_prepared
     from .sheets import draw_sample
 
-    sets = open_sets(tuple(settings.data.split("+")), settings.data_dir)
+    sets = [open_prepared(name, settings.data_dir) for name in DataConfig(data=settings.data).names]
     variations = preset(settings.preset, 1)
     wrong, odd, looks = [], [], {}
     for data in sets:
@@ -127,8 +128,6 @@ def _frequencies(data, task, odd: list[str]) -> str:
     for i, label in enumerate(task.labels):
         columns = {split: data.targets(split)[task.name][:, i] for split in data.counts}
         known = {split: column[column != MISSING] for split, column in columns.items()}
-        if not any(len(values) for values in known.values()):
-            continue  # a label of another of the joined sets
         missing = [f"{100 * (1 - len(known[split]) / len(column)):.2f}" for split, column in columns.items()]
         for number, name in enumerate(label.classes):
             if label.binary and not number:
@@ -237,7 +236,8 @@ def _copies(sets, looks: dict, settings: InspectConfig, wrong: list[str], odd: l
     from .tables import table
 
     places = [(data, split, i) for data in sets for split in data.counts for i in range(data.counts[split])]
-    sources = {(data.name, split): data.source(split) for data in sets for split in data.counts}
+    tasks = sets[0].tasks
+    sources = {(data.name, split): data.described_by(tasks).source(split) for data in sets for split in data.counts}
     pairs = near(np.concatenate([looks[data.name][split].hashes for data in sets for split in data.counts]))
     found, copied = {}, {}  # pairs by their parts; of each part what is in training too
     for pair in tqdm(pairs, "copies", unit=" pairs", disable=None):
@@ -262,7 +262,7 @@ def _copies(sets, looks: dict, settings: InspectConfig, wrong: list[str], odd: l
             (f"{part} {record['name'].decode()}", record) for pair in records for part, record in zip((one, other), pair, strict=True)
         ]
     drawn = drawn[: 2 * settings.pictures]
-    file = draw([record for _, record in drawn], [text for text, _ in drawn], sets[0].tasks, Path(settings.out) / "copies.png", columns=8)
+    file = draw([record for _, record in drawn], [text for text, _ in drawn], tasks, Path(settings.out) / "copies.png", columns=8)
     return f"## copies\n\n{table(['part', 'part', 'pairs', 'same file', 'pictures'], rows)}\n\nwritten: {file}"
 
 

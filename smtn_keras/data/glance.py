@@ -111,13 +111,15 @@ def rows_explained(thumbnails: np.ndarray, task: Task, targets: np.ndarray) -> d
     """How much of a task's targets thumbnails explain, for the rows as they are (0) and shifted by one either way (-1, 1).
 
     Returns:
-        The mean over points or labels of R squared on a held-out half, by ridge regression; none with fewer than 50 samples.
+        The mean over points or labels of R squared on a held-out half, by ridge regression, of those that most samples have; none
+        with fewer than 50 samples.
     """
     count = min(len(thumbnails), ROWS)
     if count < 50:
         return {}
     values = targets[:count].reshape(count, -1).astype(np.float64)
     known = np.isfinite(values) if isinstance(task, Landmarks) else values != MISSING
+    values, known = values[:, known.sum(0) > count // 2], known[:, known.sum(0) > count // 2]
     pixels = thumbnails[:count].reshape(count, -1).astype(np.float64)
     pixels = (pixels - pixels.mean(0)) / (pixels.std(0) + 1)
     return {lag: _r_squared(pixels, np.roll(values, -lag, 0), np.roll(known, -lag, 0)) for lag in (-1, 0, 1)}
@@ -125,10 +127,11 @@ def rows_explained(thumbnails: np.ndarray, task: Task, targets: np.ndarray) -> d
 
 def _r_squared(x: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:
     half = np.arange(len(x)) % 4 < 2  # neighbours on one side, which may show one person
-    y = np.where(known, y, np.nanmean(np.where(known, y, np.nan), 0))
+    y = np.where(known, y, np.where(known, y, 0).sum(0) / known.sum(0))
     y = (y - y[half].mean(0)) / (y[half].std(0) + 1e-9)
     weights = np.linalg.solve(x[half].T @ x[half] + len(x) * 0.1 * np.eye(x.shape[1]), x[half].T @ y[half])
     rest, truth = known[~half], y[~half]
     error = np.where(rest, (x[~half] @ weights - truth) ** 2, 0).sum(0)
     spread = np.where(rest, truth**2, 0).sum(0)
-    return float(np.mean(np.clip(1 - error[spread > 0] / spread[spread > 0], 0, 1)))
+    varies = spread > 0
+    return float(np.clip(1 - error[varies] / spread[varies], 0, 1).mean()) if varies.any() else 0.0
