@@ -40,8 +40,8 @@ class InspectConfig:
     """The folder for the contact sheets: DATA-SPLIT.png, DATA-odd.png with faces unlike the others, copies.png with pairs."""
 
     def __post_init__(self):
-        if self.pictures < 1:
-            raise UserError(f"--pictures: expected a positive number, got {self.pictures}")
+        if not 1 <= self.pictures <= 400:
+            raise UserError(f"--pictures: expected a number from 1 to 400, got {self.pictures}")
 
 
 def main(argv: list[str] | None = None):
@@ -85,11 +85,11 @@ def _tables(data, wrong: list[str], odd: list[str]) -> list[str]:
     for split in data.counts:
         wrong += [f"{data.name}, {split} part: {fault}" for fault in faults(data.tasks, data.targets(split))]
     for task in data.tasks:
-        blocks += [f"## {task.name}", (_spread if isinstance(task, Landmarks) else _frequencies)(data, task, odd)]
+        blocks += [f"## {task.name}", _spread(data, task) if isinstance(task, Landmarks) else _frequencies(data, task, odd)]
     return blocks
 
 
-def _spread(data, task, odd: list[str]) -> str:
+def _spread(data, task) -> str:
     """Where each point lies in each part."""
     import numpy as np
 
@@ -200,9 +200,9 @@ def _odd_faces(data, settings: InspectConfig, wrong: list[str], odd: list[str]) 
             shape = shapes(task, targets[task.name])
             swapped = [i for i, names in enumerate(shape.swapped) if names]
             if swapped:
-                share = len(swapped) / len(shape.swapped)
-                sentence = f"{data.name}, {split} part: points changed for each other in {len(swapped)} faces, {100 * share:.2f} %"
-                (wrong if share > SOME else odd).append(sentence)
+                count = len(shape.swapped)
+                sentence = f"{data.name}, {split} part: faces with points changed for each other: {len(swapped)} of {count}"
+                (wrong if len(swapped) > SOME * count else odd).append(sentence)
             found += [(split, i, f"{shape.swapped[i]} swapped") for i in swapped[:LISTED]]
             far = [i for i in unlike(shape.off) if not shape.swapped[i]]
             found += [
@@ -239,13 +239,14 @@ def _copies(sets, looks: dict, settings: InspectConfig, wrong: list[str], odd: l
     tasks = sets[0].tasks
     sources = {(data.name, split): data.described_by(tasks).source(split) for data in sets for split in data.counts}
     pairs = near(np.concatenate([looks[data.name][split].hashes for data in sets for split in data.counts]))
-    found, copied = {}, {}  # pairs by their parts; of each part what is in training too
+    found, copied = {}, {}  # pairs by their parts, and whether their files are the same; of each part what is in training too
     for pair in tqdm(pairs, "copies", unit=" pairs", disable=None):
         one, other = (places[i] for i in pair)
         records = [sources[data.name, split][i] for data, split, i in (one, other)]
         if not alike(*records):
             continue
-        found.setdefault(tuple(f"{data.name}, {split}" for data, split, _ in (one, other)), []).append(records)
+        parts = tuple(f"{data.name}, {split}" for data, split, _ in (one, other))
+        found.setdefault(parts, []).append((one, other, records[0]["image"] == records[1]["image"]))
         for (_, split, _), (data, part, i) in ((one, other), (other, one)):
             if split == "train" != part:
                 copied.setdefault((f"{data.name}, {part} part", data.counts[part]), set()).add(i)
@@ -254,13 +255,12 @@ def _copies(sets, looks: dict, settings: InspectConfig, wrong: list[str], odd: l
     if not found:
         return "## copies\n\nnone"
     rows, drawn = [], []
-    for (one, other), records in found.items():
-        same = sum(a["image"] == b["image"] for a, b in records)
-        names = "; ".join(" = ".join(record["name"].decode() for record in pair) for pair in records[:LISTED])
-        rows.append([one, other, len(records), same, names])
-        drawn += [
-            (f"{part} {record['name'].decode()}", record) for pair in records for part, record in zip((one, other), pair, strict=True)
-        ]
+    for parts, of_parts in found.items():
+        listed = [[sources[data.name, split][i] for data, split, i in pair] for *pair, _ in of_parts[: max(LISTED, settings.pictures)]]
+        names = [[record["name"].decode() for record in pair] for pair in listed]
+        rows.append([*parts, len(of_parts), sum(same for *_, same in of_parts), "; ".join(map(" = ".join, names[:LISTED]))])
+        for pair, of_pair in zip(listed, names, strict=True):
+            drawn += [(f"{part} {name}", record) for part, name, record in zip(parts, of_pair, pair, strict=True)]
     drawn = drawn[: 2 * settings.pictures]
     file = draw([record for _, record in drawn], [text for text, _ in drawn], tasks, Path(settings.out) / "copies.png", columns=8)
     return f"## copies\n\n{table(['part', 'part', 'pairs', 'same file', 'pictures'], rows)}\n\nwritten: {file}"

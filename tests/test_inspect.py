@@ -75,7 +75,7 @@ def test_odd_faces_are_named_with_what_is_odd(printed):
     assert odd["train_003"].startswith("a point") and odd["train_003"].endswith("% of a side outside")
     assert set(odd) == {"train_001", "train_002", "train_003"}
     (wrong,) = printed["Surely wrong"].strip().splitlines()
-    assert wrong == "- planted, train part: points changed for each other in 1 faces, 1.04 %"
+    assert wrong == "- planted, train part: faces with points changed for each other: 1 of 96"
     assert "faces unlike the others: 1; with points outside of the picture: 1" in printed["Worth a look"]
 
 
@@ -212,3 +212,20 @@ def test_equal_labels_are_named_and_another_sets_labels_left_out(tmp_path, capsy
     said = capsys.readouterr().out
     assert "label Alive is the same in all of the training part" in said and "label Bright is" not in said
     assert "## Surely wrong\n\n- nothing\n" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--data", "tiny", "--pictures", "0"), "--pictures: expected a number from 1 to 400, got 0"),
+        (("--data", "nothing"), "expected one of synthetic, celeba, mtfl, got 'nothing'"),
+        (("--data", "celeba"), "python -m smtn_keras.prepare celeba"),
+        (("--data", "mtfl+mtfl"), "expected each data set once"),
+    ],
+)
+def test_bad_flags(flags, says, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as end:
+        inspect.main([*flags, "--data-dir", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and says in " ".join(said.split()) and "Traceback" not in said
