@@ -231,14 +231,19 @@ def _copies(sets, looks: dict, settings: InspectConfig, wrong: list[str], odd: l
     from tqdm import tqdm
 
     from .data.faults import SOME
-    from .data.glance import alike, near
+    from .data.glance import ALIKE, alike, correlation, near
     from .sheets import draw
     from .tables import table
 
     places = [(data, split, i) for data in sets for split in data.counts for i in range(data.counts[split])]
     tasks = sets[0].tasks
     sources = {(data.name, split): data.described_by(tasks).source(split) for data in sets for split in data.counts}
-    pairs = near(np.concatenate([looks[data.name][split].hashes for data in sets for split in data.counts]))
+    hashes, thumbnails = (
+        np.concatenate([getattr(looks[data.name][split], name) for data in sets for split in data.counts])
+        for name in ("hashes", "thumbnails")
+    )
+    pairs = near(hashes)
+    pairs = pairs[correlation(thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]]) >= ALIKE]  # so that few pictures are decoded again
     found, copied = {}, {}  # pairs by their parts, and whether their files are the same; of each part what is in training too
     for pair in tqdm(pairs, "copies", unit=" pairs", disable=None):
         one, other = (places[i] for i in pair)

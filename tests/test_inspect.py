@@ -195,6 +195,8 @@ def test_copies_are_found_however_they_were_saved_and_other_faces_are_not(change
     pairs = glance.near(np.stack([glance.dhash(glance.decoded(record)) for record in records]))
     assert [pair for pair in pairs.tolist() if glance.alike(*(records[i] for i in pair))] == [[i, 40 + i] for i in range(5)]
     assert not any(glance.alike(records[0], records[i]) for i in range(1, 40))
+    small = [cv2.resize(glance.decoded(records[i]), (glance.SIDE, glance.SIDE), interpolation=cv2.INTER_AREA) for i in (0, 40)]
+    assert glance.correlation(*small) >= glance.ALIKE  # which is looked at first
     blank = record(np.full((20, 20, 3), 7, np.uint8))
     assert not glance.alike(blank, blank)
 

@@ -98,10 +98,15 @@ def near(hashes: np.ndarray) -> np.ndarray:
 
 def alike(one: dict, other: dict) -> bool:
     """Whether two records show the same picture: its pixels at 32 x 32 correlate, whatever the light."""
-    a, b = (cv2.resize(decoded(record), (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for record in (one, other))
-    a, b = a - a.mean((0, 1)), b - b.mean((0, 1))
-    size = np.sqrt((a**2).sum() * (b**2).sum())
-    return bool(size and (a * b).sum() >= ALIKE * size)  # blank pictures are no copies
+    pixels = (cv2.resize(decoded(record), (32, 32), interpolation=cv2.INTER_AREA) for record in (one, other))
+    return bool(correlation(*pixels) >= ALIKE)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of pictures `(..., h, w, 3)` about the means of their channels; 0 where one is blank."""
+    a, b = (np.float32(x) - np.float32(x).mean((-3, -2), keepdims=True) for x in (a, b))
+    size = np.sqrt((a**2).sum((-3, -2, -1)) * (b**2).sum((-3, -2, -1)))
+    return (a * b).sum((-3, -2, -1)) / np.maximum(size, 1e-9)
 
 
 # -- rows -------------------------------------------------------------------------------------------
