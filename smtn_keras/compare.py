@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,10 +154,9 @@ def _train(settings: CompareConfig, system: str, stage: int, seed: int, before: 
     folder = Path(settings.out) / "runs" / (f"{before.name}-{name}" if before else name)
     if (folder / "config.json").is_file() and runs.finished(folder, read_config(folder)):
         return folder
-    if (folder / "last.keras").is_file():
+    if folder.is_dir():
         arguments = ["--resume", "--run", str(folder)]
     else:
-        shutil.rmtree(folder, ignore_errors=True)  # it broke off before its first epoch was done
         arguments = [*_arguments(settings, system, stage, seed), "--run", str(folder), *(["--from", str(before)] if before else [])]
     _run("fit", arguments, _log(folder))
     return folder

@@ -134,6 +134,7 @@ def _run(settings: EvaluateConfig) -> _Subject:
     from .predictor import serving_model
 
     folder = Path(settings.run)
+    runs.check(folder)
     config, tasks = read_config(folder), runs.read_tasks(folder)
     if config.kind in peers.PEERS:
         if settings.flip:

@@ -1,5 +1,6 @@
 """Trains a run: `python -m smtn_keras.fit --stage 1`, then `--stage 2`, and if wanted `--stage 3`."""
 
+import contextlib
 import math
 import os
 import time
@@ -38,18 +39,23 @@ def fit(config: Config) -> Path:
         if not config.run.run:
             raise UserError("--resume: expected the run to go on with in --run, got none; add --run DIR")
         folder, here = Path(config.run.run), config.run
+        runs.check(folder)
         config = read_config(folder).with_(run={name: getattr(here, name) for name in ("run", *devices.ENVIRONMENT)})
     else:
         config = config.resolved()
         folder = runs.new_folder(config) if first else Path(config.run.run)
     backend.start(config.run)
-    with devices.together(folder):
-        return _fit(config, folder, first, resume)
+    with devices.together(folder), contextlib.ExitStack() as held:
+        if first and resume:
+            held.enter_context(runs.alone(folder))
+        return _fit(config, folder, first, resume, held)
 
 
-def _fit(config: Config, folder: Path, first: bool, resume: bool) -> Path:
+def _fit(config: Config, folder: Path, first: bool, resume: bool, held: contextlib.ExitStack) -> Path:
+    """Trains on this host; what is to be held to the end of the training, such as the run's lock, goes into `held`."""
     import keras
 
+    from . import checkpoint
     from .data import faults
     from .data.cache import Resized
     from .data.pipeline import training_batches
@@ -70,51 +76,66 @@ def _fit(config: Config, folder: Path, first: bool, resume: bool) -> Path:
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
 
     if config.kind in PEERS:
-        return _fit_peer(config, sets, folder)
+        return _fit_peer(config, sets, folder, resume, held)
     if config.stage > 1 and not resume and not config.run.from_run:
         config = config.with_(run={"from_run": str(runs.newest_before(config, config.preset))})
     if config.data.cache:
         sets = tuple(Resized(data, config.network.image_size) for data in sets)
     training, share = config.training, devices.share()
     _, steps = training_batches(sets, config, share=share)
+    progress, broken = checkpoint.Progress(), resume and (folder / checkpoint.FILE).is_file()
     with devices.distribute(training.batch_size // training.accumulate):
-        before = _load_before(config, sets) if config.stage > 1 and not resume else None
+        before = _load_before(config, sets) if config.stage > 1 and not broken else None
         model = _compiled(config, sets, steps)
-        if resume:
-            runs.load_weights(model, folder / "last.keras")  # and the optimizer's state
+        if broken:
+            progress = checkpoint.load(folder, model)
+            checkpoint.build_metrics(model, training_batches(sets, config, share=share)[0])
         else:
             load_initial(model, config, sets[0].tasks, before)
-    done = int(keras.ops.convert_to_numpy(model.optimizer.iterations)) * training.accumulate // steps
-    if done >= training.epochs:
-        print(f"{folder}: all {done} epochs are done")
+    if progress.epoch >= training.epochs:
+        print(f"{folder}: all {progress.epoch} epochs are done")
         return folder
     if first and not resume:
         how = {"compute_dtype": dtype, "jit_compile": model.jit_compile, "hosts": share[1]}
         runs.start(folder, config, runs.data_card(sets), model.count_params(), how)
+        held.enter_context(runs.alone(folder))
 
-    train, _ = training_batches(sets, config, done * steps, share)
     ask = Answers(model, config, sets[0].tasks)
-    keeper = RunKeeper(folder, ask, sets, done)
+    keeper = RunKeeper(folder, ask, sets, progress, config.run.checkpoint_minutes)
     stopping = []
     if config.kind == "tcdcn":  # before the keeper, which saves what it did
         from .stopping import TaskwiseStopping
 
-        stopping = [TaskwiseStopping(folder, ask, sets, done)]
+        stopping = [TaskwiseStopping(folder, ask, sets, progress.epoch)]
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     if first:
         before = f"; from {config.run.from_run}" if config.run.from_run else ""
         print(
             f"{model.name}: {model.count_params():,} parameters, {trainable:,} to train, {dtype}, {keras.backend.backend()} backend; {folder}{before}"
         )
-    model.fit(
-        train,
-        steps_per_epoch=steps,
-        epochs=training.epochs,
-        initial_epoch=done,
-        shuffle=False,  # Grain does
-        callbacks=[keras.callbacks.TerminateOnNaN(), Guards(config), *stopping, keeper],
-        verbose=("auto" if os.isatty(1) else 2) if first else 0,
-    )
+
+    def train(epoch: int, step: int, until: int):
+        """From a step of an epoch to the end of another."""
+        model.fit(
+            training_batches(sets, config, epoch * steps + step, share)[0],
+            steps_per_epoch=steps - step,
+            epochs=until,
+            initial_epoch=epoch,
+            shuffle=False,  # Grain does
+            callbacks=[keras.callbacks.TerminateOnNaN(), Guards(config), *stopping, keeper],
+            verbose=("auto" if os.isatty(1) else 2) if first else 0,
+        )
+
+    held.enter_context(keeper.ending_on_signals())
+    held.enter_context(_data_that_stays(sets, folder))
+    epoch = progress.epoch
+    if progress.step:
+        train(epoch, progress.step, epoch + 1)
+        epoch += 1
+        if keeper.diverged_at is None and epoch < training.epochs:
+            checkpoint.load(folder, model)  # Keras leaves the moving average in the weights, where there is one
+    if keeper.diverged_at is None and epoch < training.epochs:
+        train(epoch, 0, training.epochs)
     if keeper.diverged_at is not None:
         kept = "the weights of the epoch before are kept" if keeper.rows else "no epoch was finished, so remove the folder"
         raise UserError(
@@ -124,12 +145,31 @@ def _fit(config: Config, folder: Path, first: bool, resume: bool) -> Path:
     return folder
 
 
-def _fit_peer(config: Config, sets, folder: Path) -> Path:
+@contextlib.contextmanager
+def _data_that_stays(sets, folder: Path):
+    """Turns what the readers of a data set raise when its folder is gone into one sentence; each raises another kind."""
+    from .data.prepared import exists
+
+    try:
+        yield
+    except Exception:
+        for data in sets:
+            if not exists(data.folder):
+                raise UserError(
+                    f"{data.folder}: expected the prepared data to stay there while a run is trained, found it gone; prepare it again, then go on with "
+                    f"--resume --run {folder}"
+                ) from None
+        raise
+
+
+def _fit_peer(config: Config, sets, folder: Path, resume: bool, held: contextlib.ExitStack) -> Path:
     """Trains an attribute method of Table 3, which is no single network: a broken training begins anew."""
     if runs.read_history(folder):
         print(f"{folder}: the training is done")
         return folder
-    runs.start(folder, config, runs.data_card(sets), None, {"compute_dtype": "float32"})
+    if not resume:
+        runs.start(folder, config, runs.data_card(sets), None, {"compute_dtype": "float32"})
+        held.enter_context(runs.alone(folder))
     print(f"{config.kind}: {folder}")
     began = time.monotonic()
     peers.train(config.kind, folder, sets[0], config)

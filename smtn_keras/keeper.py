@@ -2,15 +2,18 @@
 
 import contextlib
 import math
-import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from . import devices, networks, runs
+from . import checkpoint, devices, networks, runs
+from .checkpoint import Progress
 from .config import Config
+from .errors import UserError
 from .evaluate import answers, broken, task_metrics
 from .networks.weights import copy_layers
 from .predictor import serving_model
@@ -44,23 +47,48 @@ class Answers:
 
 
 class RunKeeper(keras.callbacks.Callback):
-    """At the end of each epoch measures the model on each data set's validation part and, on the first host, writes the run's files, each whole.
+    """Keeps a run's folder: on the first host it writes each file whole, the state of the training every few minutes and at the end of each epoch.
+
+    At the end of an epoch it first measures the model on each data set's validation part.
+
+    Args:
+        progress: where the training goes on.
+        minutes: after which the state is written again.
 
     Attributes:
         rows: of the history so far.
         diverged_at: the epoch whose loss or answers were not finite, or None.
     """
 
-    def __init__(self, folder: Path, ask: Answers, sets, done: int):
+    def __init__(self, folder: Path, ask: Answers, sets, progress: Progress, minutes: float):
         super().__init__()
         self.folder, self.sets = folder, sets
-        self.rows = runs.read_history(folder)[:done]
+        self.rows = runs.read_history(folder)[: progress.epoch]
         self.diverged_at = None
         self._ask, self._writes = ask, devices.share()[0] == 0
         self._truth = [data.targets("validation") for data in sets]
+        self._from, self._minutes = progress, minutes
+        self._signal = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._began = time.monotonic()
+        self._epoch, self._step = epoch, self._from.step
+        self._began = time.monotonic() - self._from.seconds
+        self._kept = time.monotonic()
+        if self._from.state:
+            checkpoint.restore(self.model, self._from)
+        self._from = Progress()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        late = time.monotonic() - self._kept >= 60 * self._minutes
+        if (self._signal or late) and math.isfinite(logs["loss"]):
+            self._keep_state(self._epoch, self._step, time.monotonic() - self._began)
+            self._kept = time.monotonic()
+        if self._signal:
+            raise UserError(
+                f"training ended by {signal.Signals(self._signal).name} in epoch {self._epoch + 1} after {self._step} steps, which are kept; go on "
+                f"with --resume --run {self.folder}"
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model):
@@ -78,19 +106,41 @@ class RunKeeper(keras.callbacks.Callback):
                 **logs,
                 "seconds": time.monotonic() - self._began,
             }
-            self.rows.append({key: float(value) for key, value in row.items()})
-            # last.keras comes last: --resume goes on from it and drops the row of an epoch whose weights were not kept
-            if not self._writes:
-                return
-            runs.write_history(self.folder, self.rows)
-            runs.write_events(self.folder, self.rows)
-            if measured["val_score"] > best:
-                self._save("best.keras")
-        if measured["val_score"] > best and not self.model.optimizer.use_ema:
-            with runs.whole(self.folder / "last.keras") as beside:
-                shutil.copyfile(self.folder / "best.keras", beside)
-        else:
-            self._save("last.keras")
+            self.rows.append({key: runs.as_kept(value) for key, value in row.items()})
+            if self._writes:
+                runs.write_history(self.folder, self.rows)
+                runs.write_events(self.folder, self.rows)
+                if self.rows[-1]["val_score"] > best:
+                    with devices.on_one(), runs.kept(self.folder / "best.keras") as beside:
+                        self.model.save(beside)
+        # last: --resume goes on from it and drops the row of an epoch whose state was not kept
+        self.model.reset_metrics()
+        same = self.rows[-1]["val_score"] > best and not self.model.optimizer.use_ema
+        self._keep_state(epoch + 1, 0, 0.0, self.folder / "best.keras" if same else None)
+
+    def _keep_state(self, epoch: int, step: int, seconds: float, saved: Path | None = None):
+        if self._writes:
+            with devices.on_one():  # or what Keras computes in passing would be awaited from all hosts
+                checkpoint.save(self.folder, self.model, Progress(epoch, step, seconds), saved)
+
+    @contextlib.contextmanager
+    def ending_on_signals(self):
+        """A context in which SIGTERM and SIGINT end the training after the step, its state kept; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
+            yield
+            return
+
+        def end(number, frame):
+            self._signal = number
+            signal.signal(number, before[number])
+
+        heard = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, end) for number in heard}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _measure(self) -> dict[str, float] | None:
         """The headline metrics of each data set's validation part in percent, and `val_score`, their mean, by which the best epoch is chosen.
@@ -112,11 +162,6 @@ class RunKeeper(keras.callbacks.Callback):
                 headlines.append(metrics[headline])
         return measured | {"val_score": sum(headlines) / len(headlines)}
 
-    def _save(self, name):
-        # on one device, as what Keras computes in passing would be awaited from all hosts
-        with devices.on_one(), runs.whole(self.folder / name) as beside:
-            self.model.save(beside)
-
 
 @contextlib.contextmanager
 def averaged_weights(model):
@@ -124,8 +169,10 @@ def averaged_weights(model):
     if not model.optimizer.use_ema:
         yield
         return
-    own = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    own = [np.array(variable) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
+    for variable in model.trainable_variables:  # copies: on JAX these are the optimizer's own arrays, which a prediction gives away
+        variable.assign(np.array(variable))
     try:
         yield
     finally:

@@ -1,8 +1,9 @@
-"""A run is a folder: config.json, data.json, environment.json, history.csv, metrics.json, best.keras and last.keras."""
+"""A run is a folder: config.json, data.json, environment.json, history.csv, metrics.json, best.keras, last.keras and checksums.sha256."""
 
 import contextlib
 import csv
 import dataclasses
+import errno
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import numpy as np
 from . import __version__
 from .config import Config, read_config
 from .errors import UserError
+from .files import alone, check, kept, whole, write  # noqa: F401
 from .peers import PEERS
 from .tasks import Landmarks, Task, tasks_from_json, tasks_to_json
 
@@ -59,19 +61,28 @@ def new_folder(config: Config) -> Path:
 
 
 def start(folder: Path, config: Config, data_card: dict, parameters: int | None, how: dict):
-    """Writes what is known before the first step.
+    """Makes the folder with what is known before the first step, all at once.
 
     Args:
         parameters: how many weights the network has; None of a method that is no network.
         how: it computes: `compute_dtype`, and of a network `jit_compile` (whether XLA compiles its step) and `hosts`.
+
+    Raises:
+        UserError: if the folder has come into being meanwhile.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "data.json", json.dumps(data_card, indent=2) + "\n")
-    write(
-        folder / "environment.json",
-        json.dumps({"parameters": parameters} | how | environment(), indent=2) + "\n",
-    )
-    write(folder / "config.json", config.to_json())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".partial.{folder.name}.") as work:
+        beside = Path(work) / folder.name
+        beside.mkdir()
+        _write(beside / "data.json", json.dumps(data_card, indent=2) + "\n")
+        _write(beside / "environment.json", json.dumps({"parameters": parameters} | how | environment(), indent=2) + "\n")
+        _write(beside / "config.json", config.to_json())
+        try:
+            beside.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise UserError(f"{folder}: expected to begin this run, but another training has just done so; name another --run") from None
 
 
 def data_card(sets) -> dict:
@@ -115,11 +126,16 @@ def read_history(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
 
 
+def as_kept(value: float) -> float:
+    """A number as `history.csv` holds it, so that a resumed run compares the same ones."""
+    return float(format(value, ".8g"))
+
+
 def write_history(folder: Path, rows: list[dict[str, float]]):
     """Writes the epochs of a run as `history.csv`."""
     columns = list(rows[0])
     lines = [",".join(columns)] + [",".join(format(row[c], ".8g") for c in columns) for row in rows]
-    write(Path(folder) / "history.csv", "\n".join(lines) + "\n")
+    _write(Path(folder) / "history.csv", "\n".join(lines) + "\n")
 
 
 def newest_before(config: Config, preset: str | None = None) -> Path:
@@ -163,13 +179,14 @@ def load(folder: str | Path, weights: str = "best.keras", dtype="float32") -> Ru
     """Reads a run and builds its network, whose dtype policy becomes the global one.
 
     Raises:
-        UserError: if the folder is no run, has no weights yet, or its weights do not fit.
+        UserError: if the folder is no run, has no weights yet, its weights do not fit, or a file is not what the training wrote.
     """
     import keras
 
     from . import networks
 
     folder = Path(folder)
+    check(folder)
     config, tasks = read_config(folder), read_tasks(folder)
     if config.kind in PEERS:
         raise UserError(
@@ -188,7 +205,7 @@ def load_weights(model, file: Path):
         UserError: if the file is missing, is none, or holds another network.
     """
     if not file.is_file():
-        raise UserError(f"{file}: expected the run's weights, found no such file; no epoch of it was finished, so train it anew")
+        raise UserError(f"{file}: expected the run's weights, found no such file; no epoch of it was finished; go on with it with --resume")
     try:
         model.load_weights(file)
     except Exception as error:  # zipfile, h5py and Keras each raise their own
@@ -224,9 +241,8 @@ def write_events(folder: Path, rows: list[dict[str, float]]):
 
 def update_metrics(folder: Path, key: str, metrics: dict):
     """Adds one evaluation to `metrics.json`."""
-    file = folder / "metrics.json"
-    known = _read_json(file) if file.exists() else {}
-    write(file, as_json(known | {key: metrics}))
+    with kept(folder / "metrics.json") as beside:  # which nobody else adds to meanwhile
+        beside.write_text(as_json(read_metrics(folder) | {key: metrics}))
 
 
 def as_json(content: dict) -> str:
@@ -240,21 +256,10 @@ def read_metrics(folder: Path) -> dict:
     return _read_json(file) if file.exists() else {}
 
 
-def write(file: Path, text: str):
-    """Writes a text file whole or not at all."""
-    with whole(file) as beside:
+def _write(file: Path, text: str):
+    """Writes a text file of a run."""
+    with kept(file) as beside:
         beside.write_text(text)
-
-
-@contextlib.contextmanager
-def whole(file: Path):
-    """A path to write to that takes the file's place at the end, or vanishes if the block fails."""
-    beside = file.with_name(f".partial.{file.name}")  # the suffix stays: Keras tells formats by it
-    try:
-        yield beside
-        os.replace(beside, file)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read_json(file: Path):

@@ -249,7 +249,9 @@ class RunConfig:
     from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """The run of the stage before; by itself the newest finished one of the same data (and of --preset, if given) under --runs."""
     resume: bool = False
-    """Go on with the run in --run from its last epoch, with its own settings."""
+    """Go on with the run in --run from its last checkpoint, with its own settings."""
+    checkpoint_minutes: float = 5.0
+    """How long a training may go on before its state is kept; at the end of an epoch it always is."""
     hosts: int | None = None
     """How many hosts train together, each started with the same command but for --host (KERAS_BACKEND=jax; docs/scale.md); by itself
     KERAS_DISTRIBUTION_NUM_PROCESSES, or one."""
@@ -257,3 +259,6 @@ class RunConfig:
     """Which of them this is, from 0, which writes the run's files; by itself KERAS_DISTRIBUTION_PROCESS_ID."""
     coordinator: str | None = None
     """ADDRESS:PORT of host 0, at which they meet; by itself KERAS_DISTRIBUTION_JOB_ADDRESSES."""
+
+    def __post_init__(self):
+        _check_range("--checkpoint-minutes", self.checkpoint_minutes, 0, 1e6)

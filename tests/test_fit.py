@@ -20,7 +20,7 @@ from smtn_keras.data.prepared import open_prepared
 from smtn_keras.errors import UserError
 from smtn_keras.presets import preset
 
-FILES = {"config.json", "data.json", "environment.json", "history.csv", "best.keras", "last.keras", "tensorboard"}
+FILES = {"config.json", "data.json", "environment.json", "history.csv", "best.keras", "last.keras", "tensorboard", "checksums.sha256"}
 
 
 def weights_of(run, file="best.keras"):
@@ -50,7 +50,7 @@ def refusal(capsys, argv):
 
 def test_a_run_is_a_folder_with_all_that_describes_it(tiny_dir, tiny_stage1):
     assert tiny_stage1 == tiny_dir / "runs" / "tiny-stage1-small-1"
-    assert {file.name for file in tiny_stage1.iterdir()} == FILES
+    assert {file.name for file in tiny_stage1.iterdir() if not file.name.endswith("lock")} == FILES
     config = read_config(tiny_stage1)
     assert (config.stage, config.preset, config.network.width, config.network.branch, config.network.init) == (
         1,
@@ -167,7 +167,7 @@ def test_stage_2_trains_every_layer_of_the_task_stacks(tiny_stage1, tiny_stage2)
 
 def test_stage_2_finds_its_stage_1_run_and_takes_its_backbone(tiny_dir, tiny_stage1, tiny_stage2):
     assert tiny_stage2 == tiny_dir / "runs" / "tiny-stage2-small-1"
-    assert {file.name for file in tiny_stage2.iterdir()} == FILES
+    assert {file.name for file in tiny_stage2.iterdir() if not file.name.endswith("lock")} == FILES
     config = read_config(tiny_stage2)
     assert config.run.from_run == str(tiny_stage1)
     assert (config.network.image_size, config.network.width) == (32, 0.05)
@@ -382,8 +382,9 @@ def test_a_run_killed_between_its_history_and_its_weights_repeats_that_epoch(tin
     [
         (None, r"expected the run to go on with in --run"),
         ("folder", r"expected a run folder with a config\.json, found none"),
-        ("last.keras", r"last\.keras: expected the run's weights, found no such file; no epoch of it was finished"),
-        ("content", r"last\.keras: expected a \.keras file of this run's network"),
+        ("last.keras", r"last\.keras: expected a file of this run, as checksums\.sha256 lists it, found none"),
+        ("content", r"last\.keras: expected what the training wrote, as checksums\.sha256 says, got other content"),
+        ("both", r"last\.keras: expected a \.keras file of this run's network"),
     ],
 )
 def test_what_cannot_be_resumed_is_refused(tiny_dir, tiny_stage1, tmp_path, capsys, broken, sentence):
@@ -393,8 +394,10 @@ def test_what_cannot_be_resumed_is_refused(tiny_dir, tiny_stage1, tmp_path, caps
     elif broken:
         shutil.copytree(tiny_dir / "after_one", run)
         (run / "last.keras").unlink()
-        if broken == "content":
+        if broken != "last.keras":
             (run / "last.keras").write_text("<html>quota exceeded</html>")
+        if broken == "both":
+            (run / "checksums.sha256").unlink()
     argv = ["--resume", "--run", str(run)] if broken else ["--resume"]
     assert re.search(sentence, refusal(capsys, argv))
 

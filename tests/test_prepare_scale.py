@@ -130,7 +130,9 @@ def test_no_workers_are_refused(tmp_path):
 def test_workers_end_with_their_parent(ending, tmp_path):
     command = [sys.executable, "-m", "smtn_keras.prepare", "synthetic", "--workers", "2", "--samples", "100000", "--data-dir", tmp_path]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, which tests may be, ignores it
     running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, heard)
     while not list(tmp_path.glob("synthetic/incomplete*/*-of-00040")):  # a worker writes
         assert running.poll() is None
         time.sleep(0.05)
