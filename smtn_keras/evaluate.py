@@ -146,6 +146,8 @@ def measure(
     data = data.described_by(tasks)
     train, truth = data.targets("train"), data.targets(split)
     outputs = _finite(says(data, split), who)
+    if short := {name: len(values) for name, values in outputs.items() if len(values) != data.counts[split]}:
+        raise RuntimeError(f"{who}: expected an answer for each of the {data.counts[split]} pictures of the {split} part, got {short}")
     tuned_on = says(data, "validation") if thresholds else None
     result = {}
     for task in (task for task in tasks if task.name in outputs):

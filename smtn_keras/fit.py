@@ -56,9 +56,11 @@ def _fit(config: Config, folder: Path, first: bool, resume: bool, held: contextl
     import keras
 
     from . import checkpoint
+    from .data import faults
     from .data.cache import Resized
     from .data.pipeline import training_batches
     from .data.prepared import open_sets, prepared_folder
+    from .guards import Guards
     from .keeper import Answers, RunKeeper
     from .networks.weights import load_initial
     from .prepare import prepare
@@ -67,6 +69,7 @@ def _fit(config: Config, folder: Path, first: bool, resume: bool, held: contextl
     if "synthetic" in config.data.names and not prepared_folder("synthetic", config.data.data_dir).exists():
         prepare("synthetic", config.data.data_dir)
     sets = open_sets(config.data.names, config.data.data_dir, config.data.tasks)
+    faults.refuse(sets, config.data.flip, quiet=not first)
 
     keras.utils.set_random_seed(config.training.seed)
     dtype = backend.compute_dtype(config.training.dtype)
@@ -119,7 +122,7 @@ def _fit(config: Config, folder: Path, first: bool, resume: bool, held: contextl
             epochs=until,
             initial_epoch=epoch,
             shuffle=False,  # Grain does
-            callbacks=[keras.callbacks.TerminateOnNaN(), *stopping, keeper],
+            callbacks=[keras.callbacks.TerminateOnNaN(), Guards(config), *stopping, keeper],
             verbose=("auto" if os.isatty(1) else 2) if first else 0,
         )
 

@@ -12,7 +12,7 @@ TRUTH, PREDICTION = "red", "lime"  # the colours of the paper's Figure 4
 LEGIBLE = 500  # pixels that a drawing's longer side has at least
 
 
-def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int = 6, rows=()) -> Path:
+def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int = 6, rows=(), captions=(), names=()) -> Path:
     """Faces in a grid, ground truth in red and predictions in green, as in the paper's Figure 4.
 
     Args:
@@ -21,12 +21,16 @@ def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int =
             None for the predictions where there are none yet.
         file: the image to write.
         rows: a name for each row of the grid.
+        captions: what to write below each picture.
+        names: of the points, to give each a colour of its own in the place of red.
     """
     plt = _pyplot()
     from matplotlib.lines import Line2D
 
     count = -(-len(pictures) // columns)
     height = 1.6 * max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    height += 0.09 * max((caption.count("\n") + 1 for caption in captions), default=0)
+    palette = list(plt.get_cmap("hsv")(np.linspace(0, 0.9, len(names))))
     figure, axes = plt.subplots(count, columns, figsize=(1.6 * columns, height * count + 0.5), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
@@ -35,9 +39,12 @@ def contact_sheet(pictures, truth_px, predictions_px, file: Path, columns: int =
         axis.imshow(picture, extent=(0, picture.shape[1], picture.shape[0], 0))
     for colour, _, area, points in shown:
         for axis, of_picture in zip(axes.flat, points, strict=False):
-            axis.scatter(*np.asarray(of_picture).T, s=area, c=colour, linewidths=0)
-    dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=label) for colour, label, *_ in shown]
-    figure.legend(handles=dots, loc="outside lower center", ncols=2, frameon=False)
+            axis.scatter(*np.asarray(of_picture).T, s=area, c=palette or colour, linewidths=0)
+    named = list(zip(palette, names, strict=True)) or [(colour, label) for colour, label, *_ in shown]
+    dots = [Line2D([], [], marker="o", linestyle="", color=colour, label=label) for colour, label in named[:10]]
+    figure.legend(handles=dots, loc="outside lower center", ncols=max(2, len(dots)), frameon=False)
+    for axis, caption in zip(axes.flat, captions, strict=False):
+        axis.text(0, -0.02, caption, transform=axis.transAxes, va="top", fontsize=4.5)
     for axis, name in zip(axes[:, 0], rows, strict=False):
         _name_row(axis, name)
     return _save(figure, file)

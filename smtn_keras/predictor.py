@@ -30,9 +30,19 @@ class Predictor:
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
 
     def __call__(self, pictures: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Answers for pictures `(h, w, 3)` uint8 RGB of any size, cut as the training data's were."""
+        """Answers for pictures `(h, w, 3)` uint8 RGB of any size, cut as the training data's were.
+
+        Raises:
+            UserError: if they are of another kind; values of 0..1 would be answered, and wrongly.
+        """
         from .data.pipeline import resize
 
+        for picture in pictures:
+            if picture.dtype != np.uint8 or picture.shape[2:] != (3,):
+                raise UserError(
+                    f"pictures: expected uint8 RGB of 0..255, (height, width, 3), got {picture.dtype} of {picture.min():g}..{picture.max():g}, "
+                    f"{picture.shape}; convert them first"
+                )
         return self.run(np.stack([resize(picture, self.image_size) for picture in pictures]).astype(np.float32))
 
 

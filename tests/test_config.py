@@ -190,7 +190,8 @@ def test_a_stage_1_run_fixes_the_backbone_but_flags_win(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "flag"), [("fit", "--learning-rate"), ("compare", "--networks"), ("report", "--split"), ("predict", "--camera")]
+    ("command", "flag"),
+    [("fit", "--learning-rate"), ("compare", "--networks"), ("report", "--split"), ("predict", "--camera"), ("inspect", "--pictures")],
 )
 def test_help_imports_no_heavy_library(command, flag):
     code = (

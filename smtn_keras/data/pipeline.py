@@ -38,7 +38,7 @@ def training_batches(
         chosen = np.random.default_rng(config.training.seed).permutation(len(source))[: config.data.samples]
         sizes.append(len(chosen))
         records = grain.MapDataset.source(chosen).seed(config.training.seed + i).shuffle().map(source.__getitem__)
-        examples.append(records.random_map(_TrainingExample(tasks, config.network.image_size, config.data)).repeat())
+        examples.append(records.random_map(TrainingExample(tasks, config.network.image_size, config.data)).repeat())
     joined = grain.MapDataset.mix(examples, config.data.sampling or sizes) if len(sets) > 1 else examples[0]
     (host, hosts), parts = share, config.training.accumulate
     batch = min(config.training.batch_size, sum(sizes)) // (parts * hosts)
@@ -105,7 +105,7 @@ class _Example:
         return self.picture(record), targets
 
 
-class _TrainingExample(_Example):
+class TrainingExample(_Example):
     """The same, varied at random."""
 
     def __init__(self, tasks: tuple[Task, ...], image_size: int, config: DataConfig):

@@ -1,6 +1,7 @@
 """Opening what `python -m smtn_keras.prepare` wrote, without TensorFlow in the process."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,15 +68,17 @@ class Prepared:
     def targets(self, split: str) -> dict[str, np.ndarray]:
         """All targets of a split, stacked by task name, without decoding a picture; read once and kept.
 
-        Beside them `size` `(samples, 2)` int32, width and height in pixels, and `name` `(samples,)` str.
+        Beside them `size` `(samples, 2)` int32, width and height in pixels, `name` `(samples,)` str, and `digest` `(samples,)` uint64 of
+        the pictures' files, the same for the same bytes only.
         """
         if split not in self._targets:
             keys = [task.name for task in self.tasks] + ["size"]
-            columns = {key: [] for key in [*keys, "name"]}
+            columns = {key: [] for key in [*keys, "name", "digest"]}
             for record in self.source(split):
                 for key in keys:
                     columns[key].append(record[key])
                 columns["name"].append(record["name"].decode())
+                columns["digest"].append(np.frombuffer(hashlib.blake2b(record["image"], digest_size=8).digest(), np.uint64)[0])
             self._targets[split] = {key: np.stack(column) if key in keys else np.array(column) for key, column in columns.items()}
         return self._targets[split]
 
