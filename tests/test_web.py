@@ -419,6 +419,7 @@ def test_a_request_without_end_is_cut_off(ask, monkeypatch):
         with socket.create_connection(ask.address, timeout=60) as client:
             client.sendall(sent)
             assert client.recv(100).split()[1] == status
+    assert web._Handler.timeout
     monkeypatch.setattr(web._Handler, "timeout", 0.1)
     with socket.create_connection(ask.address, timeout=60) as client:
         client.sendall(b"GET / HT")
