@@ -37,6 +37,7 @@ PEERS = ["scikit-learn>=1.9", "scikit-image>=0.26"]  # the SVMs and hand-made fe
 KERNEL = ["ipykernel>=7.4"]
 NOTEBOOKS = [*KERNEL, "jupyterlab>=4.6", "nbconvert>=7.17"]  # to open and to run them
 EXTRAS = {
+    "audit": ["pip-audit>=2.10"],  # what .ci/supply.py asks
     "beam": BEAM,
     "bench": ["torch>=2.13"],  # what benchmarks/run.py compares training steps with
     "jax": JAX,

@@ -28,6 +28,7 @@ PACKAGES = {
 }
 PEERS = {"points68": "face-api, 68 points", "ageGender": "face-api, age and gender"}  # by their function in browser.js
 WEIGHTS = ("face_landmark_68_model", "age_gender_model")
+POLICY = web.POLICY | {"script-src": "'self' blob: 'unsafe-inline' 'unsafe-eval'", "worker-src": "'self' blob:"}  # face-api asks for more
 WARM_UP = 10
 
 
@@ -52,7 +53,7 @@ class Browser:
         loads = [f"exported('/models/{i}/')" for i in range(len(models))] + [f"{name}()" for name in peers]
         with contextlib.ExitStack() as ends:
             self._page = ends.enter_context(_page())
-            url = ends.enter_context(web.serving(self.served))
+            url = ends.enter_context(web.serving(self.served, policy=POLICY))
             self.usable_ms = self._usable_ms(url) if models else None
             self._page.goto(f"{url}browser.html")
             self._run("async () => { window.all = await import('/browser.js'); window.networks = [] }")

@@ -1,11 +1,15 @@
 """The page in a real browser: a photo goes in, points come out, and nothing leaves this machine."""
 
 import base64
+import hashlib
 import http.client
 import json
+import os
+import re
 import shutil
 import socket
 import struct
+import threading
 import zlib
 from types import SimpleNamespace
 
@@ -185,18 +189,44 @@ def test_a_bad_file_gets_a_sentence_and_the_next_photo_its_points(page, photo, t
     assert not errors
 
 
-def test_nothing_leaves_the_page(page, photo):
-    asked = []
-    page.on("request", lambda request: asked.append(request))
-    give(page, photo)
-    assert all(request.method == "GET" and request.url.startswith(("blob:", page.url)) for request in asked)
-    refused = """() => new Promise((resolve) => {
-        addEventListener("securitypolicyviolation", ({blockedURI}) => resolve(blockedURI));
-        fetch("https://example.org/", {method: "POST", body: "a face"}).catch(() => {});
-        setTimeout(resolve, 5000, "nothing");
-    })"""
-    assert page.evaluate(refused) == "https://example.org/"
-    assert page.evaluate("crossOriginIsolated"), "or there are no threads"
+def test_nothing_leaves_the_page(chromium, files, photo, astronaut, tmp_path):
+    browser = chromium(*camera_of(astronaut, tmp_path))
+    page = browser.new_page()
+    asked, sockets, complaints = [], [], []
+    page.context.on("request", lambda request: asked.append(request))
+    page.on("websocket", lambda opened: sockets.append(opened))
+    page.on("console", lambda message: complaints.append(message.text))
+    with web.serving(files) as url:
+        page.goto(url)
+        give(page, photo)
+        loaded = len(asked)
+        page.click("#camera")
+        page.wait_for_selector("#json:text('camera')", state="attached")
+        page.click("#camera")
+        page.wait_for_selector("body[data-state=ready]")
+        elsewhere = [request.url for request in asked if not request.url.startswith((url, f"blob:{url}"))]
+        sent = [request.url for request in asked if request.method != "GET" or request.post_data_buffer]
+        assert (loaded > 10, elsewhere, sent, sockets) == (True, [], [], [])
+        assert [request.url for request in asked[loaded:] if not request.url.startswith("blob:")] == [], "the camera needs no more files"
+        assert not [text for text in complaints if "Content Security Policy" in text], "or the policy forbids what the page does"
+
+        refused = """() => new Promise((resolve) => {
+            addEventListener("securitypolicyviolation", ({blockedURI}) => resolve(blockedURI));
+            fetch("https://example.org/", {method: "POST", body: "a face"}).catch(() => {});
+            setTimeout(resolve, 5000, "nothing");
+        })"""
+        assert page.evaluate(refused) == "https://example.org/"
+        assert page.evaluate("crossOriginIsolated"), "or there are no threads"
+    browser.close()
+
+
+def test_a_script_in_the_page_is_not_run(page):
+    """As an attribute or a file's name might try."""
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.ran = 1\">')")
+    page.evaluate(
+        "() => { const script = document.createElement('script'); script.textContent = 'window.ran = 2'; document.body.append(script) }"
+    )
+    assert page.evaluate("new Promise((resolve) => setTimeout(() => resolve(window.ran ?? null), 300))") is None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -213,17 +243,21 @@ def test_it_fits_a_phone(browser, files, photo, tmp_path, scheme):
     page.close()
 
 
-def test_the_camera(chromium, files, astronaut, tmp_path):
+def camera_of(astronaut, tmp_path):
+    """Switches for a camera that sees the photo."""
     film = tmp_path / "film.mjpeg"
     picture = cv2.imencode(".jpg", astronaut[:480, :, ::-1])[1].tobytes()
     film.write_bytes(picture * 30)
-    camera = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}")
-    browser = chromium(*camera)
+    return "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"
+
+
+def test_the_camera(chromium, files, astronaut, tmp_path):
+    browser = chromium(*camera_of(astronaut, tmp_path))
     page = browser.new_page()
     with web.serving(files) as url:
         page.goto(url)
         page.click("#camera")
-        page.wait_for_function("document.querySelector('#json').textContent")
+        page.wait_for_selector("#json:not(:empty)", state="attached")
         x, y, w, h = json.loads(page.text_content("#json"))["box"]
         width = page.evaluate("(async () => (await import('/page.js')).shown.picture.width)()")
         height = page.evaluate("(async () => (await import('/page.js')).shown.picture.height)()")
@@ -325,25 +359,108 @@ def test_the_similarity_is_the_least_squares_one(page):
     np.testing.assert_allclose(page.evaluate(fit, [square, there]), [-1, 3, 12, 20], atol=1e-12)
 
 
-def test_it_gives_the_files_of_the_page_and_no_others(tmp_path):
+@pytest.fixture
+def ask(tmp_path):
+    """Asks a server of one file, which lies beside another; returns status, body and headers."""
     (tmp_path / "page.js").write_text("known")
     (tmp_path / "secret.txt").write_text("unknown")
     with web.serving({"/": tmp_path / "page.js", "/a/b.wasm": tmp_path / "page.js"}) as url:
-        server = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"))
-
-        def ask(path, method="GET"):
-            server.request(method, path)
-            answer = server.getresponse()
-            return answer.status, answer.read(), answer
-
-        status, body, answer = ask("/?accelerator=wasm")
-        assert (status, body, answer.headers["Content-Type"]) == (200, b"known", "text/javascript; charset=utf-8")
-        assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
-        assert ask("/", "HEAD")[:2] == (200, b"")
-        for path in ("/secret.txt", "/../secret.txt", "/a/../secret.txt", "/%2e%2e/secret.txt", "//etc/passwd", "/a", "/a/"):
-            assert ask(path)[0] == 404, path
-        assert ask("/", "POST")[0] == 501
         assert url.startswith("http://127.0.0.1:")
+
+        def ask(path="/", method="GET", body=None, **headers):
+            server = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=60)
+            server.request(method, path, body, headers)
+            answer = server.getresponse()
+            return answer.status, answer.read(), answer.headers
+
+        ask.address = (web.HOST, int(url.rstrip("/").rpartition(":")[2]))
+        yield ask
+
+
+def test_it_gives_the_files_of_the_page_and_no_others(ask):
+    status, body, headers = ask("/?accelerator=wasm")
+    assert (status, body, headers["Content-Type"]) == (200, b"known", "text/javascript; charset=utf-8")
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert headers["Server"] == "smtn_keras"
+    assert ask("/", "HEAD")[:2] == (200, b"")
+    climbing = (
+        "/../secret.txt",
+        "/a/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "/a/..%5c..%5csecret.txt",
+        "/%00/secret.txt",
+    )
+    for path in ("/secret.txt", "//etc/passwd", "/a", "/a/", "/a/b.wasm/", "http://127.0.0.1/", "*", *climbing):
+        status, body, headers = ask(path)
+        assert (status, b"known" in body) == (404, False), path
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self' ")
+
+
+def test_it_takes_nothing(ask):
+    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"):
+        status, _, headers = ask(method=method)
+        assert (status, headers["Connection"]) == (501, "close"), method
+    assert ask(body=b"a face")[0] == 413
+    assert ask(body=iter([b"a face"]))[0] == 413, "in chunks"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("LocalHost", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("192.168.1.7", 200)]
+    + [(host, 421) for host in ("faces.example:8000", "localhost.faces.example", "127.0.0.1.faces.example", "", "[", "[::1")],
+)
+def test_a_name_that_was_pointed_here_is_refused(ask, host, status):
+    assert ask(Host=host)[0] == status
+
+
+def test_a_request_without_end_is_cut_off(ask, monkeypatch):
+    for sent, status in ((b"GET /" + b"a" * 70_000, b"414"), (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", b"431")):
+        with socket.create_connection(ask.address, timeout=60) as client:
+            client.sendall(sent)
+            assert client.recv(100).split()[1] == status
+    assert web._Handler.timeout
+    monkeypatch.setattr(web._Handler, "timeout", 0.1)
+    with socket.create_connection(ask.address, timeout=60) as client:
+        client.sendall(b"GET / HT")
+        assert client.recv(100) == b"", "a client that says no more keeps its thread"
+
+
+def test_the_policy_knows_the_import_map():
+    [script] = re.findall(r'<script type="importmap">(.*?)</script>', (web.page_folder() / "index.html").read_text(), re.DOTALL)
+    assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in web.POLICY["script-src"]
+    assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "data:"} & set(" ".join(web.POLICY.values()).split())
+
+
+@pytest.mark.parametrize("name", ["model/model.json", "page/style.css", "page/node_modules/known/a.js"])
+def test_a_link_to_elsewhere_is_refused(tmp_path, monkeypatch, name):
+    (tmp_path / "private").write_text("none of the page's business")
+    for file in ("model/model.tflite", "model/model.json", "page/style.css", "page/node_modules/known/a.js"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("known")
+    (tmp_path / "page/package.json").write_text('{"served": {"known": ["*.js"]}}')
+    monkeypatch.setattr(web, "page_folder", lambda: tmp_path / "page")
+    assert tmp_path / name in web.page_files(tmp_path / "model").values()
+    (tmp_path / name).unlink()
+    os.symlink(tmp_path / "private", tmp_path / name)
+    with pytest.raises(UserError, match=f"{name}: expected a file in the page's or the model's folder, got a link to .*private"):
+        web.page_files(tmp_path / "model")
+
+
+@pytest.mark.parametrize(("bind", "warned"), [((), False), (("--bind", "0.0.0.0"), True), (("--bind", "::1"), False)])
+def test_others_reach_it_only_when_asked_and_it_says_so(tmp_path, monkeypatch, capsys, bind, warned):
+    if "::1" in bind and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(web, "page_files", lambda model: {})
+    monkeypatch.setattr(web, "threading", SimpleNamespace(Thread=threading.Thread, Event=interrupted))
+    web.main(["--port", "0", *bind])
+    said = capsys.readouterr()
+    assert said.out.startswith(f"http://{ {(): '127.0.0.1', ('--bind', '0.0.0.0'): '0.0.0.0'}.get(bind, '[::1]') }:")
+    assert said.err.startswith("warning: other machines can read the page and its model") == warned
 
 
 @pytest.mark.parametrize("missing", ["model.tflite", "model.json"])
@@ -374,4 +491,9 @@ def test_a_port_in_use_or_none():
         with pytest.raises(UserError, match=f"expected a free port, but {port} cannot be used"), web.serving({}, port):
             pass
     with pytest.raises(UserError, match="name another --port"), web.serving({}, 99999):
+        pass
+    with (
+        pytest.raises(UserError, match=r"cannot be used on 203\.0\.113\.1 .*name another --port or --bind"),
+        web.serving({}, 0, "203.0.113.1"),
+    ):
         pass

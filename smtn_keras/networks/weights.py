@@ -96,10 +96,10 @@ def load_imagenet(model: keras.Model, stacks: list[str], config: NetworkConfig):
 
     Args:
         stacks: names such as `shared`; those that a network lacks are passed over.
-        config: `weights` is a Keras .h5 file of the backbone without top; None for Keras' own download.
+        config: `weights` is a Keras .h5 file of the backbone without top; None for Keras' own download, whose checksum Keras knows.
 
     Raises:
-        UserError: if the file is missing or is none, or the download fails.
+        UserError: if the file is missing or is none, or the download fails, is another file or has no known checksum.
     """
     pretrained = _pretrained(config)
     for layer in model.layers:
@@ -135,6 +135,11 @@ def _copy_block(theirs: keras.Model, block: keras.Model, config: NetworkConfig):
 
 def _pretrained(config: NetworkConfig) -> keras.Model:
     path = config.weights
+    if not path and config.backbone == "mobilenet_v2":
+        raise UserError(
+            "--init imagenet: expected --weights FILE for mobilenet_v2, got none, and Keras knows no checksum of its download; "
+            f"name a file that you trust ('{FILES[config.backbone]}')"
+        )
     try:
         if path and not Path(path).is_file():
             raise FileNotFoundError("no such file")  # Keras says this at length
