@@ -1,18 +1,18 @@
 """The card of an exported model: `model.json` for programs and the same as `README.md` for people."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
-from . import runs
+from . import reading, runs
 from .certainty import KEYS, sentences
 from .errors import UserError
 from .tables import by_group, headlines, table
 from .tasks import Attributes, Landmarks, Task, tasks_from_json
 
 CARD, README, FILE = "model.json", "README.md", "model.tflite"
+MAX_SIDE = 10_000  # pixels of a frame
 MEANING = {
     "float32": "float32 throughout",
     "float16": "weights in 16 bits, arithmetic in float32",
@@ -82,17 +82,24 @@ def read(folder: Path) -> dict:
     """
     file = Path(folder) / CARD
     try:
-        card = json.loads(file.read_text())
+        card = reading.read_json(file)
         frame = card["data"]["frame"]
+        width, height = frame["size"]
+        if not all(type(side) is int and 0 < side <= MAX_SIDE for side in (width, height)):
+            raise ValueError(f"a frame of {frame['size']} pixels")
         for task in tasks_of(card):
             if isinstance(task, Landmarks):  # cutting a face needs them
-                np.multiply(np.reshape(frame["mean_landmarks"][task.name], task.shape), frame["size"])
-        card["file"]["sha256"], card["signature"], card["metrics"], card["outputs"]  # what is read of it later
+                np.reshape(np.float64(frame["mean_landmarks"][task.name]), task.shape)
+        if not all(isinstance(value, str) for value in (card["file"]["sha256"], card["signature"], card["data"]["licence"])):
+            raise ValueError("a checksum, signature or licence that is no text")
+        if not isinstance(card["metrics"], dict) or not isinstance(card["run_metrics"], dict):
+            raise ValueError("metrics of no data")
+        text(card)  # says whether the rest is there, too
     except FileNotFoundError:
         raise UserError(
             f"{file}: expected the names and frame of the model beside it, found no such file; copy it from the export"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"{file}: expected a {CARD} written by smtn_keras.export, got a damaged or different file ({error}); export it again"
         ) from None

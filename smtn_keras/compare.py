@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from . import runs
+from . import reading, runs
 from .config import read_config
 from .errors import UserError, clean_exit
 from .presets import parse
@@ -139,7 +139,10 @@ def _hold_to_settings(settings: CompareConfig):
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         return runs.write(file, json.dumps(common, indent=2) + "\n")
-    theirs = json.loads(file.read_text())
+    try:
+        theirs = reading.read_json(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: expected the settings of a comparison, got something else ({error}); name another --out") from None
     for name, value in common.items():
         if theirs.get(name) != value:
             raise UserError(

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from . import reading
 from .errors import UserError
-from .settings import DataConfig, NetworkConfig, RunConfig, TrainingConfig
+from .settings import DataConfig, NetworkConfig, RunConfig, TrainingConfig, fields_unlike
 
 # what a network's stage-2 run starts from; the others have one stage
 BEFORE = {"separation": "hard_sharing", "cross_stitch": "single_task", "nddr": "single_task"}
@@ -151,19 +152,25 @@ class Config:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, name: str = "config.json") -> "Config":
+    def from_json(cls, text: str | bytes, name: str = "config.json") -> "Config":
         """Reads what `to_json` wrote.
 
         Raises:
             UserError: if the text is not such a configuration.
         """
         try:
-            fields = json.loads(text)
+            fields = reading.parse_json(text)
             parts = {"data": DataConfig, "network": NetworkConfig, "training": TrainingConfig, "run": RunConfig}
             data = fields.get("data", {})
-            data |= {name: tuple(data[name]) for name in ("tasks", "sampling") if data.get(name)}
-            return cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            data |= {name: tuple(data[name]) for name in ("tasks", "sampling") if isinstance(data.get(name), list)}
+            config = cls(**{key: parts[key](**value) if key in parts else value for key, value in fields.items()})
+            for part in (config.data, config.network, config.training, config.run, config):
+                if unlike := fields_unlike(part):
+                    raise TypeError(f"{unlike[0]} is {getattr(part, unlike[0])!r}")
+            return config
+        except UserError:
+            raise
+        except (TypeError, AttributeError, ValueError, KeyError) as error:
             raise UserError(
                 f"{name}: expected a configuration written by smtn_keras.fit, got something else ({error}); train the run again"
             ) from None
@@ -178,4 +185,8 @@ def read_config(run: Path) -> Config:
     file = Path(run) / "config.json"
     if not file.is_file():
         raise UserError(f"{run}: expected a run folder with a config.json, found none; make one with 'python -m smtn_keras.fit'")
-    return Config.from_json(file.read_text(), str(file))
+    try:
+        text = reading.read_bytes(file, reading.MAX_JSON)
+    except OSError as error:
+        raise UserError(f"{file}: expected a configuration, got '{error.strerror}'; check the path") from None
+    return Config.from_json(text, str(file))

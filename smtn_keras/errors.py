@@ -5,9 +5,18 @@ import errno
 import os
 import sys
 
+_LONGEST = 2000  # characters of a message
+
 
 class UserError(ValueError):
-    """Bad input. The message is one sentence: what was expected, what came, what to do."""
+    """Bad input. The message is one sentence: what was expected, what came, what to do.
+
+    What came may be anything, so the message is kept to one line of printable characters, and its middle left out where it is very long.
+    """
+
+    def __init__(self, message: object):
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
+        super().__init__(text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import backend, runs
+from . import backend, model_files, reading, runs
 from . import card as cards
 from .config import Config
 from .errors import UserError
@@ -154,8 +154,12 @@ def _of_saved_model(folder: Path) -> Predictor:
 
     card = cards.read(folder.parent)
     try:
+        model_files.check_saved_model(folder)
         signature = tf.saved_model.load(str(folder)).signatures[card["signature"]]
         image = signature.structured_input_signature[1]["image"]
+        asked = 1, *image.shape[1:]
+        model_files.check_sizes([asked])
+        answer = {name: value.numpy() for name, value in signature(image=tf.zeros(asked, image.dtype)).items()}
     except Exception as error:  # TensorFlow raises many kinds on a damaged file
         raise _damaged(folder, "a SavedModel", error) from None
 
@@ -163,25 +167,33 @@ def _of_saved_model(folder: Path) -> Predictor:
         answers = signature(image=tf.constant(images.astype(image.dtype.as_numpy_dtype)))
         return {name: value.numpy() for name, value in answers.items()}
 
-    _check_outputs(ask(np.zeros((1, *image.shape[1:]))), cards.tasks_of(card), folder)
+    _check_outputs(answer, cards.tasks_of(card), folder)
     return Predictor(cards.tasks_of(card), image.shape[1], card["data"], ask)
 
 
 def _of_litert(file: Path, threads: int | None) -> Predictor:
     from ai_edge_litert.interpreter import Interpreter
 
+    from .litert import names_in
+
     card = cards.read(file.parent)
     cards.check_file(file, card)
     try:
+        content = reading.read_bytes(file, model_files.MAX_LITERT)
+        model_files.check_litert(content)
+        names = names_in(content, [task.name for task in cards.tasks_of(card)])
         with backend.quiet_native_code():
-            runner = Interpreter(model_path=str(file), num_threads=threads).get_signature_runner(card["signature"])
+            interpreter = Interpreter(model_path=str(file), num_threads=threads)
+            interpreter.allocate_tensors()
+            model_files.check_sizes(of["shape"] for of in interpreter.get_tensor_details())
+            runner = interpreter.get_signature_runner(card["signature"])
             inputs = runner.get_input_details()
             # the runtime sets itself up, and says so, at the first call
             answer = runner(**{name: np.zeros(of["shape"], of["dtype"]) for name, of in inputs.items()})
     except Exception as error:  # the runtime raises many kinds on a damaged file
         raise _damaged(file, "a LiteRT model", error) from None
     _check_outputs({name: values[:1] for name, values in answer.items()}, cards.tasks_of(card), file)
-    _check_contract(file, card, inputs)
+    _check_contract(file, card, inputs, names)
     (batch, size, _, _), dtype = inputs["image"]["shape"], inputs["image"]["dtype"]
 
     def ask(images):
@@ -195,15 +207,13 @@ def _of_litert(file: Path, threads: int | None) -> Predictor:
     return Predictor(cards.tasks_of(card), int(size), card["data"], ask)
 
 
-def _check_contract(file: Path, card: dict, inputs: dict):
+def _check_contract(file: Path, card: dict, inputs: dict, names: dict[str, list[str]]):
     """Refuses a file whose input is no image, or whose names inside are not those of its card's tasks."""
-    from .litert import names_in
-
     images = {name: tuple(of["shape"].tolist()) for name, of in inputs.items()}
     if [len(shape) for shape in images.values()] != [4] or "image" not in images:
         raise UserError(f"{file}: expected a model of one input, 'image' (batch, height, width, 3), got {images}; export it again")
     tasks = {task.name: task for task in cards.tasks_of(card)}
-    for name, inside in names_in(file.read_bytes(), list(tasks)).items():
+    for name, inside in names.items():
         if inside != (said := cards.names_of(tasks[name])):
             a, b = next(pair for pair in itertools.zip_longest(inside, said) if pair[0] != pair[1])
             raise UserError(

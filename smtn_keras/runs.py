@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from . import __version__, model_files, reading
 from .config import Config, read_config
 from .errors import UserError
 from .files import alone, check, kept, whole, write  # noqa: F401
@@ -109,12 +110,12 @@ def data_card(sets) -> dict:
 
 def read_data_card(folder: Path) -> dict:
     """What `data_card` said of the data of a run."""
-    return _read_json(Path(folder) / "data.json")
+    return _read_json(Path(folder) / "data.json", name=str, licence=str, counts=dict, frame=dict, tasks=list)
 
 
 def read_tasks(folder: Path) -> tuple[Task, ...]:
     """The tasks that a run was trained on."""
-    return tasks_from_json(read_data_card(folder)["tasks"])
+    return tasks_from_json(read_data_card(folder)["tasks"], str(Path(folder) / "data.json"))
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
@@ -122,8 +123,14 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     file = Path(folder) / "history.csv"
     if not file.is_file():
         return []
-    with file.open(newline="") as lines:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+    try:
+        lines = reading.read_bytes(file, reading.MAX_JSON).decode().splitlines()
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines, strict=True)]
+        if not all("epoch" in row and math.isfinite(row["epoch"]) for row in rows):
+            raise ValueError("rows without an epoch")
+        return rows
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{file}: expected the numbers of a run's epochs, got something else ({error}); train the run anew") from None
 
 
 def as_kept(value: float) -> float:
@@ -207,9 +214,10 @@ def load_weights(model, file: Path):
     if not file.is_file():
         raise UserError(f"{file}: expected the run's weights, found no such file; no epoch of it was finished; go on with it with --resume")
     try:
+        model_files.check_keras(file)
         model.load_weights(file)
     except Exception as error:  # zipfile, h5py and Keras each raise their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{file}: expected a .keras file of this run's network, got something else ({reason}); train the run again"
         ) from None
@@ -220,7 +228,7 @@ def read_environment(folder: Path) -> dict:
 
     Its `parameters` are how many weights the network has, frozen ones and statistics included; None of a method that is no network.
     """
-    return _read_json(Path(folder) / "environment.json")
+    return _read_json(Path(folder) / "environment.json", parameters=int | None)
 
 
 def write_events(folder: Path, rows: list[dict[str, float]]):
@@ -253,7 +261,22 @@ def as_json(content: dict) -> str:
 def read_metrics(folder: Path) -> dict:
     """The evaluations of a run by `data/split`."""
     file = Path(folder) / "metrics.json"
-    return _read_json(file) if file.exists() else {}
+    metrics = _read_json(file) if file.exists() else {}
+    for key, result in metrics.items():
+        if not isinstance(result, dict) or not all(_is_measured(parts) for parts in result.values()):
+            raise UserError(f"{file}: expected metrics of each task in '{key}', got something else; measure the run again")
+    return metrics
+
+
+def _is_measured(parts) -> bool:
+    """Whether this is what an evaluation says of a task: metrics, mostly with floors, of which all are numbers or None."""
+
+    def numbers(value) -> bool:
+        if isinstance(value, dict | list):
+            return all(map(numbers, value.values() if isinstance(value, dict) else value))
+        return value is None or isinstance(value, int | float)
+
+    return isinstance(parts, dict) and "metrics" in parts and all(isinstance(part, dict) and numbers(part) for part in parts.values())
 
 
 def _write(file: Path, text: str):
@@ -262,13 +285,29 @@ def _write(file: Path, text: str):
         beside.write_text(text)
 
 
-def _read_json(file: Path):
+class _Entries(dict):
+    """What a run's file says; it says so, too, if it lacks what is asked of it."""
+
+    def __init__(self, file: Path, entries: dict):
+        super().__init__(entries)
+        self._file = file
+
+    def __missing__(self, key):
+        raise UserError(f"{self._file}: expected an entry '{key}', found none; make the run again")
+
+
+def _read_json(file: Path, **kinds) -> dict:
+    """The entries of a file of a run, each of its kind, if one is named and it is there."""
     try:
-        return json.loads(file.read_text())
+        entries = reading.read_json(file)
+        for key, kind in kinds.items():
+            if key in entries and not isinstance(entries[key], kind):
+                raise ValueError(f"{key} is {entries[key]!r}")
     except FileNotFoundError:
         raise UserError(f"{file}: expected a file of a run, found none; make a run with 'python -m smtn_keras.fit'") from None
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{file}: expected JSON written by smtn_keras, got something else ({error}); make the run again") from None
+    return _Entries(file, entries)
 
 
 def environment() -> dict:

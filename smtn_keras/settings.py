@@ -4,11 +4,30 @@ Every field is a flag of `python -m smtn_keras.fit`; its docstring is the flag's
 """
 
 import dataclasses
+import typing
 from typing import Annotated, Literal
 
 import tyro
 
 from .errors import UserError
+
+
+def fields_unlike(one) -> list[str]:
+    """The fields of a dataclass whose values are not of their types, as they may come from JSON."""
+    kinds = typing.get_type_hints(type(one))
+    return [field.name for field in dataclasses.fields(one) if not _is_a(getattr(one, field.name), kinds[field.name])]
+
+
+def _is_a(value, kind) -> bool:
+    form, inside = typing.get_origin(kind), typing.get_args(kind)
+    if form is Literal:
+        return any(type(value) is type(one) and value == one for one in inside)
+    if form is tuple:
+        kinds = inside if inside[-1] is not ... else inside[:1] * len(value) if isinstance(value, tuple) else ()
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if inside:  # a union
+        return any(_is_a(value, one) for one in inside)
+    return type(value) in ((int, float) if kind is float else (kind,))  # and not isinstance: True is an int
 
 
 def _check_range(flag: str, value: float, low: float, high: float):

@@ -6,7 +6,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from . import devices, runs
+from . import devices, reading, runs
+from .errors import UserError
 from .keeper import Answers
 from .networks.tcdcn import gate_name
 from .tasks import MISSING, Attributes
@@ -28,7 +29,18 @@ class TaskwiseStopping(keras.callbacks.Callback):
         self._file, self._sets, self._ask = folder / "stopping.json", sets, ask
         self._task = next(task for task in sets[0].tasks if isinstance(task, Attributes))
         self._gate = ask.model.get_layer(gate_name(self._task))
-        self._errors = json.loads(self._file.read_text())[:done] if self._file.exists() else []  # an epoch: training, validation
+        self._errors = self._read()[:done] if self._file.exists() else []  # an epoch: training, validation
+
+    def _read(self) -> list:
+        try:
+            errors = json.loads(reading.read_bytes(self._file, reading.MAX_JSON))
+            if np.float64(errors).shape[1:] != (2, len(self._task.labels)):
+                raise ValueError("no errors of each label")
+            return errors
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{self._file}: expected the errors of a run's epochs, got something else ({error}); train the run anew"
+            ) from None
 
     def on_epoch_end(self, epoch, logs=None):
         self._errors.append([self._label_errors(split).tolist() for split in ("train", "validation")])

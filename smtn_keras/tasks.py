@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from .errors import UserError
+from .settings import fields_unlike
 
 MISSING = -1  # a label that a sample lacks; a missing landmark is NaN
 
@@ -212,16 +213,41 @@ def tasks_to_json(tasks: tuple[Task, ...]) -> list[dict]:
     return [{"kind": kind_of[type(task)], **dataclasses.asdict(task)} for task in tasks]
 
 
-def tasks_from_json(items: list[dict]) -> tuple[Task, ...]:
-    """Reads what `tasks_to_json` wrote."""
+def tasks_from_json(items: list[dict], name: str = "tasks") -> tuple[Task, ...]:
+    """Reads what `tasks_to_json` wrote.
+
+    Args:
+        items: the list.
+        name: how errors call it.
+
+    Raises:
+        UserError: it is something else.
+    """
 
     def frozen(value):
         return tuple(frozen(v) for v in value) if isinstance(value, list) else value
 
-    tasks = []
-    for item in items:
-        fields = {key: frozen(value) for key, value in item.items() if key != "kind"}
-        if item["kind"] == "attributes":
-            fields["labels"] = tuple(Label(**{k: frozen(v) for k, v in label.items()}) for label in item["labels"])
-        tasks.append(KINDS[item["kind"]](**fields))
+    def made(kind, item: dict):
+        """A dataclass of its fields, if they have its types."""
+        one = kind(**{key: frozen(value) for key, value in item.items()})
+        if unlike := fields_unlike(one):
+            raise TypeError(f"{unlike[0]} of a {kind.__name__} is {getattr(one, unlike[0])!r}")
+        return one
+
+    try:
+        tasks = []
+        for item in items:
+            kind = KINDS[item["kind"]]
+            fields = {key: value for key, value in item.items() if key != "kind"}
+            if kind is Attributes:
+                fields["labels"] = [made(Label, label) for label in fields["labels"]]
+            tasks.append(made(kind, fields))
+        named = [task.name for task in tasks]
+        for names in (named, *(task.points if isinstance(task, Landmarks) else [label.name for label in task.labels] for task in tasks)):
+            if not names or len(set(names)) < len(names):
+                raise ValueError("nothing, or the same name twice")
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{name}: expected points and labels as smtn_keras writes them, got something else ({error})") from None
     return tuple(tasks)

@@ -109,6 +109,9 @@ def test_runs_of_other_settings_are_not_mixed(tmp_path, commands):
     (tmp_path / "compare.json").write_text(json.dumps({"data": "celeba", "preset": "small", "epochs": 16, "identities": None, "flags": []}))
     with pytest.raises(UserError, match="expected --data celeba, with which its runs were trained, got mtfl; name another --out"):
         compare.compare(CompareConfig(networks=("mtan",), data="mtfl", out=str(tmp_path)))
+    (tmp_path / "compare.json").write_text("[]")
+    with pytest.raises(UserError, match=r"compare\.json: expected the settings of a comparison, got something else"):
+        compare.compare(CompareConfig(networks=("mtan",), data="mtfl", out=str(tmp_path)))
     assert commands == []
 
 

@@ -1,5 +1,6 @@
 """CelebA (Liu et al., ICCV 2015): five landmarks and forty attributes of 202,599 aligned faces."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import tensorflow_datasets as tfds
 from ..errors import UserError
 from ..tasks import Attributes, Label, Landmarks
 from .builder import FaceBuilder
+from .described import open_folder
 from .images import normalised_bytes
 from .published import AnnotatedPictures, Pictures, check_folder, check_points, check_values, first_existing, parse_rows, read_lines
 from .shards import Example
@@ -65,7 +67,8 @@ class CelebA(FaceBuilder):
         _check_same_names(attributes_path, names, partition_path, partition_names)
         check_values(attributes_path, names, labels, ATTRIBUTES, (-1, 1))
         check_values(partition_path, names, partition, ["partition"], (0, 1, 2))
-        points = points.reshape(-1, 5, 2).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinity lies outside, too
+            points = points.reshape(-1, 5, 2).astype(np.float32)
         check_points(points, FRAME, names, points_path)
         for part, split in enumerate(SPLITS):
             if not np.any(partition == part):
@@ -92,7 +95,7 @@ def _read_list(source: Path, stem: str, columns: list[str]) -> tuple[Path, list[
         return path, *parse_rows(path, lines[1:], 2, len(columns), separator=",")
     if columns == ["partition"]:  # the published one has neither count nor header
         return path, *parse_rows(path, lines, 1, 1)
-    if len(lines) < 2 or not lines[0].strip().isdigit():
+    if len(lines) < 2 or not re.fullmatch(r"\s*[0-9]{1,9}\s*", lines[0]):
         raise UserError(f"{path}: expected the number of pictures in line 1, got '{lines[0][:60]}'; take the published list")
     _check_header(path, lines[1].split(), columns)
     names, values = parse_rows(path, lines[2:], 3, len(columns))
@@ -163,7 +166,7 @@ class TfdsExamples:
         decoders = {"image": tfds.decode.SkipDecoding()}
         split = f"{self._split}[{self._indices.start}:{self._indices.stop}]"
         try:
-            builder = tfds.builder_from_directory(self._source)
+            builder = open_folder(self._source)
             if builder.info.file_format.value == "array_record":
                 yield from builder.as_data_source(split=split, decoders=decoders)
             else:
@@ -174,7 +177,7 @@ class TfdsExamples:
 
 def _tfds_splits(source: Path) -> dict[str, TfdsExamples]:
     try:
-        builder = tfds.builder_from_directory(source)
+        builder = open_folder(source)
         features = builder.info.features
         landmarks, attributes = set(features["landmarks"]), set(features["attributes"])
     except Exception as error:  # TFDS raises many kinds on a damaged or foreign folder

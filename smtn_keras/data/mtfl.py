@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..tasks import Attributes, Label
 from .builder import FaceBuilder
 from .celeba import FIVE_POINTS
 from .images import read_file
-from .published import AnnotatedPictures, check_folder, check_values, first_existing, parse_rows, read_lines
+from .published import AnnotatedPictures, check_folder, check_inside, check_values, first_existing, parse_rows, read_lines
 
 HEAD_POSES = ("left_profile", "left", "frontal", "right", "right_profile")  # 1 .. 5 in the lists; the image's left
 TASKS = (
@@ -94,13 +95,15 @@ def _read_list(source: Path, file: str) -> tuple[list[str], np.ndarray, np.ndarr
     classes = values[:, 10:]
     check_values(path, names, classes[:, :3], _COLUMNS[10:13], (1, 2))
     check_values(path, names, classes[:, 3:], _COLUMNS[13:], (1, 2, 3, 4, 5))
-    missing = [name for name in names if not (source / name).is_file()]
+    check_inside(source, names)
+    missing = [name for name in names if not os.path.isfile(source / name)]  # of a name too long for a file, pathlib's raises
     if missing:
         raise UserError(
             f"{source}: expected the {len(names)} pictures of {file}, {len(missing)} are missing, the first is {missing[0]}; "
             f"get them from {_WHERE}"
         )
-    landmarks_px = np.stack([values[:, :5], values[:, 5:10]], axis=-1).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity lies outside, too
+        landmarks_px = np.stack([values[:, :5], values[:, 5:10]], axis=-1).astype(np.float32)
     binary = classes[:, :3] == 1  # 1 is male, smiling, with glasses; 2 is not
     return names, landmarks_px, np.column_stack([binary, classes[:, 3] - 1]).astype(np.int8)
 

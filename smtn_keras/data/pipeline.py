@@ -88,6 +88,10 @@ class Picture:
         if isinstance(record["image"], np.ndarray):
             return record["image"]
         image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise UserError(
+                f"{record['name'].decode()}: expected a picture in the prepared data set, got damaged bytes; prepare the set again"
+            )
         return cv2.cvtColor(resize(image, self.size), cv2.COLOR_BGR2RGB)
 
 

@@ -12,6 +12,7 @@ from etils import epath
 from ..errors import UserError
 from ..tasks import Task, joint_tasks, tasks_from_json
 from . import DATA_SETS, VERSION
+from .described import open_folder
 from .images import read_image
 from .shards import is_local
 
@@ -57,13 +58,13 @@ class Prepared:
                 records[last - 1]  # opens each file, which shows a cut-off one now and not in mid-training
         except Exception as error:  # ArrayRecord raises RuntimeError
             raise _damaged(self.folder, error) from None
-        return _Translated(records, self._published, self.tasks) if self._published else records
+        return _Records(records, self)
 
     def pictures(self, split: str, count: int) -> list[np.ndarray]:
         """The first pictures of a split, RGB `(h, w, 3)` uint8 each, all if there are fewer."""
         source = self.source(split)
         records = (source[i] for i in range(min(count, len(source))))
-        return [read_image(record["image"], record["name"].decode()) for record in records]
+        return [read_image(record["image"], _name_of(record)) for record in records]
 
     def targets(self, split: str) -> dict[str, np.ndarray]:
         """All targets of a split, stacked by task name, without decoding a picture; read once and kept.
@@ -77,30 +78,36 @@ class Prepared:
             for record in self.source(split):
                 for key in keys:
                     columns[key].append(record[key])
-                columns["name"].append(record["name"].decode())
+                columns["name"].append(_name_of(record))
                 columns["digest"].append(np.frombuffer(hashlib.blake2b(record["image"], digest_size=8).digest(), np.uint64)[0])
             self._targets[split] = {key: np.stack(column) if key in keys else np.array(column) for key, column in columns.items()}
         return self._targets[split]
 
 
-class _Translated(Sequence):
-    """Records described by other tasks."""
+class _Records(Sequence):
+    """Records as a data set describes them, which may be by another one's tasks."""
 
-    def __init__(self, records: Sequence[dict], theirs: tuple[Task, ...], ours: tuple[Task, ...]):
-        known = {task.name: task for task in theirs}
-        self.records, self.pairs = records, [(task, known.get(task.name)) for task in ours]
+    def __init__(self, records: Sequence[dict], data: Prepared):
+        known = {task.name: task for task in data._published or ()}
+        self.records, self.folder = records, data.folder
+        self.pairs = [(task, known.get(task.name)) for task in data.tasks] if data._published else []
 
     def __len__(self):
         return len(self.records)
 
-    def __getitem__(self, index):
-        return self._translated(self.records[index])
-
     def __iter__(self):
-        return map(self._translated, self.records)
+        return map(self.__getitem__, range(len(self)))
 
-    def _translated(self, record):
+    def __getitem__(self, index):
+        try:
+            record = self.records[index]
+        except Exception as error:  # ArrayRecord looks at the checksum of a record when it is read
+            raise _damaged(self.folder, error) from None
         return record | {task.name: task.translate(record.get(task.name), theirs) for task, theirs in self.pairs}
+
+
+def _name_of(record: dict) -> str:
+    return record["name"].decode(errors="replace")
 
 
 def open_sets(names: tuple[str, ...], data_dir: Path | str, only: tuple[str, ...] | None = None) -> tuple[Prepared, ...]:
@@ -151,12 +158,12 @@ def open_prepared(name: str, data_dir: Path | str) -> Prepared:
             f"{folder}: expected a prepared data set, got none; run: python -m smtn_keras.prepare {name}{source} --data-dir {data_dir}"
         )
     try:
-        builder = tfds.builder_from_directory(folder)
+        builder = open_folder(folder)
         metadata = builder.info.metadata
         tasks = tasks_from_json(metadata["tasks"])
-        missing = [path.name for split in builder.info.splits.values() for path in split.filepaths if not epath.Path(path).is_file()]
-        if missing:
-            raise FileNotFoundError(f"{missing[0]} is missing")
+        features = builder.info.features
+        if unlike := [task.name for task in tasks if features[task.name].shape != task.shape]:
+            raise ValueError(f"its records have other {unlike[0]} than its metadata say")
         counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     except Exception as error:  # TFDS raises many kinds on a folder that is not whole
         raise _damaged(folder, error) from None

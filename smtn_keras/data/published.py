@@ -5,15 +5,19 @@ import dataclasses
 import functools
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from .. import reading
 from ..errors import UserError
-from .images import normalised_bytes, read_file
+from .images import MAX_BYTES, normalised_bytes, read_file
 from .shards import Example
+
+MAX_LIST = 100_000_000  # bytes of a list; CelebA's longest has 25 million
+MAX_LINES = 2_000_000
+MAX_LINE = 10_000  # characters
 
 
 def check_folder(source: Path | None, name: str, holds: str, where: str) -> Path:
@@ -28,25 +32,40 @@ def check_folder(source: Path | None, name: str, holds: str, where: str) -> Path
 
 
 def first_existing(source: Path, candidates: tuple[str, ...], where: str) -> Path:
-    """The first of the candidate paths in `source` that exists."""
+    """The first of the candidate paths in `source` that exists, which must not be a link out of it."""
     for candidate in candidates:
         if (source / candidate).exists():
+            check_inside(source, [candidate])
             return source / candidate
     raise UserError(f"{source}: expected {' or '.join(candidates)} in this folder, got none; get it from {where}")
+
+
+def check_inside(source: Path, names: list[str]) -> None:
+    """Refuses names of files that lie elsewhere than in `source`."""
+    for name in names:
+        if reading.leads_out(source / name, source):
+            raise UserError(
+                f"{source}: expected files in this folder, got '{name[:100]}', which leads out of it; correct the list, or copy what a link leads to"
+            )
 
 
 def read_lines(path: Path, where: str) -> list[str]:
     """The lines of a text file without its trailing empty ones; LF and CRLF alike."""
     try:
-        data = path.read_bytes()
+        data = reading.read_bytes(path, MAX_LIST)
     except OSError as error:
         raise UserError(f"{path}: expected a list of annotations, got '{error.strerror}'; get it from {where}") from None
     head = data[:512].lstrip(b"\xef\xbb\xbf \r\n\t")
     if head[:1] == b"<":
         raise UserError(f"{path}: expected a list of annotations, got an HTML page (a failed download); get it from {where}")
-    if b"\0" in head:
+    if b"\0" in data:
         raise UserError(f"{path}: expected a list of annotations, got a binary file; get it from {where}")
-    lines = data.decode("utf-8-sig", errors="replace").splitlines()
+    if (count := data.count(b"\n")) > MAX_LINES:
+        raise UserError(f"{path}: expected a list of at most {MAX_LINES:,} lines, got {count:,}; get it from {where}")
+    lines = [line.removesuffix("\r") for line in data.decode("utf-8-sig", errors="replace").split("\n")]
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE:
+            raise UserError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters, got {len(line):,}; get it from {where}")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -81,7 +100,7 @@ def parse_rows(path: Path, lines: list[str], first_line: int, columns: int, sepa
             values.extend(map(float, fields))
         except ValueError:
             bad = next(field for field in fields if not _is_number(field))
-            raise UserError(f"{path}, line {number}: expected numbers, got '{bad[:60]}' for {name}; correct the line") from None
+            raise UserError(f"{path}, line {number}: expected numbers, got '{bad[:60]}' for {name[:60]}; correct the line") from None
         names.append(name.strip())
         numbers_of_lines.append(number)
     numbers = np.frombuffer(values, np.float64).reshape(len(names), columns)
@@ -151,7 +170,9 @@ class Pictures:
         if not self.path.is_dir():
             return set(self._members)
         with os.scandir(self.path) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            there = [entry for entry in entries if os.path.isfile(entry.path if entry.is_symlink() else entry)]
+        check_inside(self.path, [entry.name for entry in there if entry.is_symlink()])
+        return {entry.name for entry in there}
 
     @functools.cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
@@ -160,13 +181,15 @@ class Pictures:
 
     @functools.cached_property
     def _zip(self) -> zipfile.ZipFile:
+        if not self.path.is_file():
+            raise UserError(f"{self.path}: expected a zip, got a pipe or a device; get it from {self._where}")
         with self.path.open("rb") as file:
             head = file.read(512).lstrip()
         if head[:1] == b"<":
             raise UserError(f"{self.path}: expected a zip, got an HTML page (a failed download); get it from {self._where}")
         try:
             return zipfile.ZipFile(self.path)
-        except zipfile.BadZipFile:
+        except Exception:  # zipfile raises many kinds on a damaged list of members
             raise UserError(f"{self.path}: expected a zip, got a cut-off or other file; get it again from {self._where}") from None
 
     def check_all_there(self, names: list[str], listed_in: Path) -> None:
@@ -182,9 +205,15 @@ class Pictures:
         """The bytes of one picture."""
         if self.path.is_dir():
             return read_file(self.path / name, str(self.path / name))
+        member = self._members[name]
         try:
-            return self._zip.read(self._members[name])
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
+            if member.file_size > MAX_BYTES:
+                raise zipfile.BadZipFile(f"more than {MAX_BYTES / 1e6:g} MB")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise zipfile.BadZipFile("a compression other than deflate")  # of which a block may unfold to any size
+            with self._zip.open(member) as file:
+                return file.read(member.file_size)  # and no more, whatever it unfolds to
+        except Exception as error:  # zipfile and zlib raise many kinds on damaged members
             raise UserError(f"{self.path}: expected to read {name} in this zip, got '{error}'; download the zip again") from None
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
+import json
 import multiprocessing
 import os
 import pickle
@@ -148,12 +150,12 @@ def write_with_beam(shards: list[Shard], written: Callable[[int], object], optio
             _ = pipeline | beam.Create(orders) | beam.Reshuffle() | "Write" >> beam.Map(_fulfil_and_report)
         counts = []
         for order in orders:
-            outcome = pickle.loads(_report(order).read_bytes())
+            outcome = json.loads(_report(order).read_text())
             _report(order).unlink()
-            if isinstance(outcome, UserError):
-                raise outcome
-            counts.append(outcome)
-            written(outcome)
+            if "refused" in outcome:
+                raise UserError(outcome["refused"])
+            counts.append(outcome["written"])
+            written(counts[-1])
     return counts
 
 
@@ -171,33 +173,50 @@ def _beam_pipeline(options: str):
         raise UserError(f"--beam: expected options of an Apache Beam pipeline, got '{options}' ({reason}); correct them") from None
 
 
+class _Order(NamedTuple):
+    """What another process is told: the file that holds a `Shard`, and the checksum of that file."""
+
+    file: str
+    sha256: str
+
+
 @contextlib.contextmanager
-def _orders(shards: list[Shard]) -> Iterator[list[str]]:
+def _orders(shards: list[Shard]) -> Iterator[list[_Order]]:
     """Each shard as a file beside it, by whose name another process knows what to write.
+
+    A shard is pickled, as it may be of anybody's class, and whoever may write into the folder could exchange it for code. So its checksum
+    goes the way of the order itself, and a file that has another one is never unpickled.
 
     What goes through a runner or a queue is limited: by Dataflow's largest request, and by what Python 3.11 can
     take back from a queue whose readers are gone.
     """
-    orders = [epath.Path(f"{shard.path}.order") for shard in shards]
-    for order, shard in zip(orders, shards, strict=True):
-        order.write_bytes(pickle.dumps(shard))
-    yield list(map(os.fspath, orders))
+    orders = []
+    for shard in shards:
+        content = pickle.dumps(shard)
+        orders.append(_Order(f"{os.fspath(shard.path)}.order", hashlib.sha256(content).hexdigest()))
+        epath.Path(orders[-1].file).write_bytes(content)
+    yield orders
     for order in orders:
-        order.unlink()
+        epath.Path(order.file).unlink()
 
 
-def _fulfil(order: str) -> int:
-    return pickle.loads(epath.Path(order).read_bytes()).write()
+def _fulfil(order: _Order) -> int:
+    content = epath.Path(order.file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != order.sha256:
+        raise UserError(
+            f"{order.file}: expected what this preparation wrote, got something else; name a --data-dir that nobody else writes to"
+        )
+    return pickle.loads(content).write()
 
 
-def _fulfil_and_report(order: str) -> None:
+def _fulfil_and_report(order: _Order) -> None:
     """A refusal is reported, not raised: a runner would try the bad picture again, and wrap the sentence in its own."""
     try:
-        outcome = _fulfil(order)
+        outcome = {"written": _fulfil(order)}
     except UserError as error:
-        outcome = error
-    _report(order).write_bytes(pickle.dumps(outcome))
+        outcome = {"refused": str(error)}
+    _report(order).write_text(json.dumps(outcome))
 
 
-def _report(order: str) -> epath.Path:
-    return epath.Path(f"{order}.report")
+def _report(order: _Order) -> epath.Path:
+    return epath.Path(f"{order.file}.report")

@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers
 from tqdm import tqdm
 
+from .. import model_files
 from ..config import Config
 from ..data.pipeline import evaluation_batches
 from ..data.prepared import Prepared
@@ -145,7 +146,8 @@ def load(file: Path) -> keras.Model:
     if not file.is_file():
         raise UserError(f"{file}: expected a trained method's nets, found no such file; train it first")
     try:
-        return keras.saving.load_model(file, compile=False)
+        model_files.check_keras(file)
+        return keras.saving.load_model(file, compile=False, safe_mode=True)  # no code in the file is run
     except Exception as error:  # zipfile, h5py and Keras each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{file}: expected a trained method's nets, got something else ({reason}); train it again") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .. import runs
+from .. import model_files, runs
 from ..errors import UserError
 from ..tasks import MISSING, Attributes
 
@@ -134,6 +134,7 @@ def read(file: Path, task: Attributes) -> dict[str, np.ndarray]:
         UserError: if there is no such file, it is damaged or of other labels.
     """
     try:
+        model_files.check_stored(file)
         with np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         trained_on = arrays["names"].tolist()
