@@ -40,6 +40,7 @@ EXTRAS = {
     "audit": ["pip-audit>=2.10"],  # what .ci/supply.py asks
     "beam": BEAM,
     "bench": ["torch>=2.13"],  # what benchmarks/run.py compares training steps with
+    "fuzz": ["atheris>=3.0"],  # guides tests/reliability/fuzz.py
     "jax": JAX,
     "peers": PEERS,
     "quantise": QUANTISE,
@@ -47,7 +48,7 @@ EXTRAS = {
     # scikit-image has a public-domain photo, too; playwright drives a browser that is there
     "test": [
         *(*JAX, *PEERS, *QUANTISE, *KERNEL, "nbclient>=0.11", "nbformat>=5.11"),
-        *("playwright>=1.65", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"),
+        *("hypothesis>=6.170", "playwright>=1.65", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"),
     ],
 }
 
