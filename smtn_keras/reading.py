@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from .errors import UserError
+
 MAX_JSON = 16_000_000  # bytes; a run's largest file takes a hundredth
 
 
@@ -40,6 +42,35 @@ def read_json(path: Path) -> dict:
         ValueError: it holds none.
     """
     return parse_json(read_bytes(path, MAX_JSON))
+
+
+class Entries(dict):
+    """What a run's file says; it says so, too, if it lacks what is asked of it."""
+
+    def __init__(self, file: Path, entries: dict):
+        super().__init__(entries)
+        self._file = file
+
+    def __missing__(self, key):
+        raise UserError(f"{self._file}: expected an entry '{key}', found none; make the run again")
+
+
+def read_entries(file: Path, **kinds) -> Entries:
+    """The entries of a JSON file of a run, each of its kind, if one is named and it is there.
+
+    Raises:
+        UserError: it is not there or something else.
+    """
+    try:
+        entries = read_json(file)
+        for key, kind in kinds.items():
+            if key in entries and not isinstance(entries[key], kind):
+                raise ValueError(f"{key} is {entries[key]!r}")
+    except FileNotFoundError:
+        raise UserError(f"{file}: expected a file of a run, found none; make a run with 'python -m smtn_keras.fit'") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: expected JSON written by smtn_keras, got something else ({error}); make the run again") from None
+    return Entries(file, entries)
 
 
 def parse_json(text: str | bytes) -> dict:

@@ -110,7 +110,7 @@ def data_card(sets) -> dict:
 
 def read_data_card(folder: Path) -> dict:
     """What `data_card` said of the data of a run."""
-    return _read_json(Path(folder) / "data.json", name=str, licence=str, counts=dict, frame=dict, tasks=list)
+    return reading.read_entries(Path(folder) / "data.json", name=str, licence=str, counts=dict, frame=dict, tasks=list)
 
 
 def read_tasks(folder: Path) -> tuple[Task, ...]:
@@ -228,7 +228,7 @@ def read_environment(folder: Path) -> dict:
 
     Its `parameters` are how many weights the network has, frozen ones and statistics included; None of a method that is no network.
     """
-    return _read_json(Path(folder) / "environment.json", parameters=int | None)
+    return reading.read_entries(Path(folder) / "environment.json", parameters=int | None)
 
 
 def write_events(folder: Path, rows: list[dict[str, float]]):
@@ -261,7 +261,7 @@ def as_json(content: dict) -> str:
 def read_metrics(folder: Path) -> dict:
     """The evaluations of a run by `data/split`."""
     file = Path(folder) / "metrics.json"
-    metrics = _read_json(file) if file.exists() else {}
+    metrics = reading.read_entries(file) if file.exists() else {}
     for key, result in metrics.items():
         if not isinstance(result, dict) or not all(_is_measured(parts) for parts in result.values()):
             raise UserError(f"{file}: expected metrics of each task in '{key}', got something else; measure the run again")
@@ -283,31 +283,6 @@ def _write(file: Path, text: str):
     """Writes a text file of a run."""
     with kept(file) as beside:
         beside.write_text(text)
-
-
-class _Entries(dict):
-    """What a run's file says; it says so, too, if it lacks what is asked of it."""
-
-    def __init__(self, file: Path, entries: dict):
-        super().__init__(entries)
-        self._file = file
-
-    def __missing__(self, key):
-        raise UserError(f"{self._file}: expected an entry '{key}', found none; make the run again")
-
-
-def _read_json(file: Path, **kinds) -> dict:
-    """The entries of a file of a run, each of its kind, if one is named and it is there."""
-    try:
-        entries = reading.read_json(file)
-        for key, kind in kinds.items():
-            if key in entries and not isinstance(entries[key], kind):
-                raise ValueError(f"{key} is {entries[key]!r}")
-    except FileNotFoundError:
-        raise UserError(f"{file}: expected a file of a run, found none; make a run with 'python -m smtn_keras.fit'") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: expected JSON written by smtn_keras, got something else ({error}); make the run again") from None
-    return _Entries(file, entries)
 
 
 def environment() -> dict:
