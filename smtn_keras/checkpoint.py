@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from . import files, runs
+from . import files, model_files, runs
 from .errors import UserError
 
 FILE = "last.keras"
@@ -57,7 +57,10 @@ def load(folder: Path, model: keras.Model) -> Progress:
     """
     runs.load_weights(model, folder / FILE)
     try:
-        with zipfile.ZipFile(folder / FILE) as whole, np.load(io.BytesIO(whole.read(PROGRESS)), allow_pickle=False) as arrays:
+        with zipfile.ZipFile(folder / FILE) as whole:
+            content = io.BytesIO(whole.read(PROGRESS))
+        model_files.check_stored(content)
+        with np.load(content, allow_pickle=False) as arrays:
             epoch, step, seconds = arrays["position"]
             return Progress(int(epoch), int(step), float(seconds), tuple(arrays[name] for name in sorted(arrays) if name != "position"))
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:

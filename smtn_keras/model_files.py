@@ -1,16 +1,18 @@
 """Looking into a model's file before its runtime reads it: runtimes trust what a file says of itself. Imports nothing heavy."""
 
 import math
+import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from . import reading
 
 MAX_GRAPH = 100_000_000  # bytes of a SavedModel's graph, which has no weights in it
 MAX_LITERT = 2**31  # bytes of a `.tflite` file, as flatbuffers are at most
 MAX_ELEMENTS = 500_000_000  # of all tensors of a `.tflite` file
-_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "progress.npz"}  # the last one is of `checkpoint.py`
 _WEIGHTS = "model.weights.h5"
 _MAX_LINKS = 100_000  # groups and arrays of weights; ours have hundreds
 _SAVED = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
@@ -53,18 +55,19 @@ def check_keras(file: Path) -> None:
             _check_weights(weights)
 
 
-def check_stored(file: Path) -> None:
+def check_stored(file: Path | IO[bytes]) -> None:
     """Refuses a zip of which a member unfolds to more than it takes, as no `.keras` or `.npz` file does, or is damaged.
 
     Raises:
         Exception: it is none, damaged or crafted; zipfile raises many kinds.
     """
-    if file.exists() and not file.is_file():
+    if isinstance(file, Path) and file.exists() and not file.is_file():
         raise ValueError("a folder, a pipe or a device")
     with zipfile.ZipFile(file) as archive:
+        size = archive.fp.seek(0, os.SEEK_END)
         members = archive.infolist()
         packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-        if packed or sum(member.file_size for member in members) > file.stat().st_size:
+        if packed or sum(member.file_size for member in members) > size:
             raise ValueError("packed members")
         for member in members:
             with archive.open(member) as stream:  # to its end, where its checksum is looked at

@@ -86,6 +86,7 @@ FLAGS = {
         "runs": (["--runs", "there"], "there"),
         "from_run": (["--stage", "2", "--from", "that"], "that"),
         "resume": (["--resume"], True),
+        "checkpoint_minutes": (["--checkpoint-minutes", "1"], 1.0),
         "hosts": (["--hosts", "2"], 2),
         "host": (["--host", "1"], 1),
         "coordinator": (["--coordinator", "10.0.0.1:1234"], "10.0.0.1:1234"),

@@ -201,7 +201,7 @@ def test_what_is_no_run_is_refused(run, tmp_path, capsys):
     assert "expected a run folder with a config.json, found none" in refusal(capsys, "--run", tmp_path)
     bare = shutil.copytree(run, tmp_path / "bare")
     (bare / "best.keras").unlink()
-    assert "best.keras: expected the run's weights, found no such file" in refusal(capsys, "--run", bare)
+    assert "best.keras: expected a file of this run, as checksums.sha256 lists it, found none" in refusal(capsys, "--run", bare)
 
 
 def test_data_that_is_not_there_is_refused(run, tmp_path, capsys):
@@ -221,7 +221,8 @@ def test_a_model_that_answers_nan_is_refused(tiny_stage1, tmp_path, capsys):
     model = runs.load(run).model
     layer = model.get_layer("landmarks_heatmaps")
     layer.set_weights([np.full_like(weight, np.nan) for weight in layer.get_weights()])
-    model.save(run / "best.keras")
+    with runs.kept(run / "best.keras") as beside:
+        model.save(beside)
     assert "got NaN or infinity in landmarks for 21 of 21 pictures" in refusal(capsys, "--run", run)
     assert not (run / "metrics.json").exists()
 

@@ -156,7 +156,8 @@ def test_without_prepared_data_the_card_says_what_calibrated_and_what_was_not_me
     run = shutil.copytree(drawn / "stage1", tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
     config["data"]["data_dir"] = str(tmp_path / "gone")
-    (run / "config.json").write_text(json.dumps(config))
+    with runs.kept(run / "config.json") as beside:
+        beside.write_text(json.dumps(config))
     export.main(["--run", str(run), "--out", str(tmp_path / "out"), "--quantise", "int8", "--no-saved-model"])
     said = capsys.readouterr().out
     assert f"loss against the run: not measured, as synthetic is not prepared in {tmp_path / 'gone'}" in said

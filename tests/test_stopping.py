@@ -64,7 +64,8 @@ def test_a_stopped_label_is_named_in_the_log_and_stays_stopped_after_a_resume(ti
 
     config = json.loads((run / "config.json").read_text())
     config["training"]["epochs"] = 2
-    (run / "config.json").write_text(json.dumps(config))
+    with runs.kept(run / "config.json") as beside:
+        beside.write_text(json.dumps(config))
     fit.main(["--resume", "--run", str(run)])
     assert "stopped after" not in capsys.readouterr().out  # a label stops once
     assert asked == [1, 1, 1, 2, 2, 2]
