@@ -60,6 +60,7 @@ def load(folder: Path, model: keras.Model) -> Progress:
         with zipfile.ZipFile(folder / FILE) as whole:
             content = io.BytesIO(whole.read(PROGRESS))
         model_files.check_stored(content)
+        content.seek(0)
         with np.load(content, allow_pickle=False) as arrays:
             epoch, step, seconds = arrays["position"]
             return Progress(int(epoch), int(step), float(seconds), tuple(arrays[name] for name in sorted(arrays) if name != "position"))

@@ -269,14 +269,14 @@ def read_metrics(folder: Path) -> dict:
 
 
 def _is_measured(parts) -> bool:
-    """Whether this is what an evaluation says of a task: metrics, mostly with floors, of which all are numbers or None."""
+    """Whether this is what an evaluation says of a task: metrics, mostly with floors and groups, of numbers, names and None."""
 
-    def numbers(value) -> bool:
+    def plain(value) -> bool:
         if isinstance(value, dict | list):
-            return all(map(numbers, value.values() if isinstance(value, dict) else value))
-        return value is None or isinstance(value, int | float)
+            return all(map(plain, value.values() if isinstance(value, dict) else value))
+        return value is None or isinstance(value, int | float | str)
 
-    return isinstance(parts, dict) and "metrics" in parts and all(isinstance(part, dict) and numbers(part) for part in parts.values())
+    return isinstance(parts, dict) and "metrics" in parts and all(isinstance(part, dict) and plain(part) for part in parts.values())
 
 
 def _write(file: Path, text: str):

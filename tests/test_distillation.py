@@ -84,7 +84,8 @@ def test_a_taught_run_is_a_run_like_any_other(tiny_dir, tiny_stage1):
     settings = json.loads((run / "config.json").read_text())
     assert settings["training"]["teacher"] == str(tiny_stage1)
     settings["training"]["epochs"] = 2
-    (run / "config.json").write_text(json.dumps(settings))
+    with runs.kept(run / "config.json") as beside:
+        beside.write_text(json.dumps(settings))
     fit.main(["--resume", "--run", str(run)])
     assert [row["epoch"] for row in runs.read_history(run)] == [1, 2]
 

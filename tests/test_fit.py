@@ -260,7 +260,8 @@ def test_from_a_folder_that_is_no_run_is_refused(tiny_dir, tmp_path, capsys):
 @pytest.mark.parametrize("content", [b"", b"<html>quota exceeded</html>", b"PK\x05\x06" + bytes(18)])
 def test_a_keras_file_that_is_none_is_refused(tiny_dir, tiny_stage1, tmp_path, capsys, content):
     broken = shutil.copytree(tiny_stage1, tmp_path / "broken")
-    (broken / "best.keras").write_bytes(content)
+    with runs.kept(broken / "best.keras") as beside:
+        beside.write_bytes(content)
     line = refusal(capsys, tiny.flags(tiny_dir, "--stage", "2", "--from", str(broken)))
     assert f"{broken / 'best.keras'}: expected a .keras file of this run's network, got something else" in line
 
@@ -268,7 +269,8 @@ def test_a_keras_file_that_is_none_is_refused(tiny_dir, tiny_stage1, tmp_path, c
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_a_keras_file_of_another_network_is_refused(tiny_stage1, tiny_stage2, tmp_path):
     broken = shutil.copytree(tiny_stage1, tmp_path / "broken")
-    shutil.copy(tiny_stage2 / "best.keras", broken)
+    with runs.kept(broken / "best.keras") as beside:
+        shutil.copy(tiny_stage2 / "best.keras", beside)
     with pytest.raises(UserError, match=r"best\.keras: expected a \.keras file of this run's network"):
         runs.load(broken)
 
@@ -442,7 +444,7 @@ def test_a_full_disk_ends_with_a_sentence_and_nothing_half_written(tiny_dir, tmp
 def test_runs_in_a_place_that_is_no_folder_end_with_a_sentence(tiny_dir, tmp_path, capsys):
     (tmp_path / "file").write_text("kept")
     line = refusal(capsys, [*tiny.flags(tiny_dir, *tiny.NARROW), "--run", str(tmp_path / "file" / "run")])
-    assert "Not a directory" in line and "name another folder" in line
+    assert f"cannot write {tmp_path / 'file'}: File exists" in line and "name another folder" in line
     assert (tmp_path / "file").read_text() == "kept"
 
 

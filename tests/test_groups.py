@@ -202,7 +202,8 @@ def test_an_export_without_its_data_is_not_calibrated(tiny_stage1, tmp_path, cap
     run = shutil.copytree(tiny_stage1, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
     config["data"]["data_dir"] = str(tmp_path / "gone")
-    (run / "config.json").write_text(json.dumps(config))
+    with runs.kept(run / "config.json") as beside:
+        beside.write_text(json.dumps(config))
     with pytest.raises(SystemExit):
         export.main(["--run", str(run), "--out", str(tmp_path / "out"), "--calibrate"])
     assert f"--calibrate: expected tiny prepared in {tmp_path / 'gone'}, found none" in capsys.readouterr().err

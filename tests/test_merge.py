@@ -89,7 +89,8 @@ def test_what_does_not_go_together_is_refused(capsys, tmp_path, tiny_dir, tiny_s
     shutil.copytree(labels, stranger)
     model = runs.load(stranger).model
     model.get_layer("shared_conv3_1").kernel.assign_add(model.get_layer("shared_conv3_1").kernel)
-    model.save(stranger / "best.keras")
+    with runs.kept(stranger / "best.keras") as beside:
+        model.save(beside)
     assert "expected the shared stack of" in refusal(capsys, [points, str(stranger), *into])
     assert not (tmp_path / "new").exists()
 

@@ -169,8 +169,9 @@ def test_a_killed_host_ends_the_other_and_all_can_go_on(drawn, lost):
     assert f"host {1 - lost}: expected to train with 1 more, lost one" in said and f"--resume --run {folder}" in said
     both[lost].communicate()
     done = len(runs.read_history(folder))
-    config = folder / "config.json"
-    config.write_text(config.read_text().replace("100000", str(done + 2)))
+    settings = (folder / "config.json").read_text().replace("100000", str(done + 2))
+    with runs.kept(folder / "config.json") as beside:
+        beside.write_text(settings)
     finish(*start("--resume"))
     assert len(runs.read_history(folder)) == done + 2
 
