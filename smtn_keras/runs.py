@@ -269,14 +269,16 @@ def read_metrics(folder: Path) -> dict:
 
 
 def _is_measured(parts) -> bool:
-    """Whether this is what an evaluation says of a task: metrics, mostly with floors and groups, of numbers, names and None."""
+    """Whether this is what an evaluation says of a task: metrics, mostly with floors, of which all are numbers or None, and groups."""
 
-    def plain(value) -> bool:
+    def numbers(value) -> bool:
         if isinstance(value, dict | list):
-            return all(map(plain, value.values() if isinstance(value, dict) else value))
-        return value is None or isinstance(value, int | float | str)
+            return all(map(numbers, value.values() if isinstance(value, dict) else value))
+        return value is None or isinstance(value, int | float)
 
-    return isinstance(parts, dict) and "metrics" in parts and all(isinstance(part, dict) and plain(part) for part in parts.values())
+    if not isinstance(parts, dict) or "metrics" not in parts or not all(isinstance(part, dict) for part in parts.values()):
+        return False
+    return all(numbers(part) for name, part in parts.items() if name != "groups")
 
 
 def _write(file: Path, text: str):

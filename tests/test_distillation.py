@@ -103,6 +103,7 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher, data, sentence, tiny_di
     assert end.value.code == 2 and sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_student_is_taught_on_jax(tiny_dir, tiny_stage1, tmp_path):
     argv = tiny.flags(tiny_dir, "--image-size", "16", "--width", "0.03", "--epochs", "1", "--run", str(tmp_path / "jax"))
     code = f"from smtn_keras import fit; fit.main({[*argv, '--teacher', str(tiny_stage1)]!r})"

@@ -213,6 +213,7 @@ def test_tasks_pull_the_shared_stack_with_the_same_norm_in_bfloat16():
     check_norms(norms_at_the_shared_stack("mixed_bfloat16", BALANCED[:3]), 1e-2)
 
 
+@pytest.mark.slow
 def test_tasks_pull_the_shared_stack_with_the_same_norm_on_jax():
     code = "import test_heads; print(test_heads.norms_at_the_shared_stack(variants=test_heads.BALANCED[:3]))"
     done = subprocess.run(

@@ -46,13 +46,13 @@ def train(tiny_dir, folder, kind, *more):
 @pytest.mark.parametrize(
     ("kind", "before"),
     [
-        ("single_task", None),
-        ("soft_sharing", None),
+        pytest.param("single_task", None, marks=pytest.mark.slow),
+        pytest.param("soft_sharing", None, marks=pytest.mark.slow),
         ("mtan", None),
         ("cascade", None),
-        ("tcdcn", None),
+        pytest.param("tcdcn", None, marks=pytest.mark.slow),
         ("cross_stitch", "single_task"),
-        ("nddr", "single_task"),
+        pytest.param("nddr", "single_task", marks=pytest.mark.slow),
     ],
 )
 def test_each_network_goes_from_fit_to_export(kind, before, runs_dir, tiny_dir, tmp_path, capsys):
