@@ -28,6 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("what", choices=("audit", "licences"))
     if parser.parse_args(argv).what == "audit":
         return audit(locked(), pip_audit)
+    if not installed_as_locked():  # another version may be under another licence
+        print(
+            f"error: expected the packages of {LOCK.name}, got others here; run: pip install --require-hashes -r {LOCK.name}",
+            file=sys.stderr,
+        )
+        return 2
     table = licences(locked())
     LICENCES.write_text(page(table))
     return refuse(table)
@@ -36,6 +42,14 @@ def main(argv: list[str] | None = None) -> int:
 def locked() -> dict[str, str]:
     """Version by name of the packages in requirements.lock."""
     return dict(re.findall(r"^([\w.-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
+
+
+def installed_as_locked() -> bool:
+    """Whether the packages of requirements.lock are installed here in their versions."""
+    try:
+        return all(importlib.metadata.version(name) == version for name, version in locked().items())
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def audit(packages: dict[str, str], ask: Callable[[list[str]], list[dict]]) -> int:

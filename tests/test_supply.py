@@ -1,6 +1,5 @@
 """What comes from others: the lock, its licences, known vulnerabilities, npm's packages and downloaded weights."""
 
-import importlib.metadata
 import json
 import re
 import runpy
@@ -18,13 +17,6 @@ from smtn_keras.errors import clean_exit
 
 PROJECT = Path(__file__).parent.parent
 supply = SimpleNamespace(**runpy.run_path(str(PROJECT / ".ci" / "supply.py")))
-
-
-def installed_as_locked():
-    try:
-        return all(importlib.metadata.version(name) == version for name, version in supply.locked().items())
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def test_the_lock_satisfies_the_setup(monkeypatch):
@@ -60,7 +52,7 @@ def test_the_page_of_licences_is_that_of_the_lock():
     del listed["package"]
     assert supply.refuse(listed) == 0
     assert set(listed) == set(supply.locked()) | {"@litertjs/core", "@litertjs/wasm-utils", "@mediapipe/face_detection"}
-    if installed_as_locked():
+    if supply.installed_as_locked():
         assert supply.page(supply.licences(supply.locked())) == supply.LICENCES.read_text(), "run: python .ci/supply.py licences"
 
 
