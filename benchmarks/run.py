@@ -38,7 +38,7 @@ class RunConfig:
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME...")] = tuple(BENCHMARKS)
     """The benchmarks; by itself all."""
     only: tuple[str, ...] = ()
-    """train_step: only networks whose names contain one of these words, such as 'width 1'."""
+    """train_step: only networks whose names contain one of these words, such as 'width 1'; what --out has of others stays in its table."""
     frameworks: tuple[str, ...] = ("tensorflow", "torch", "jax")
     """train_step: whose steps are compared; one that is not installed leaves rows that say so."""
     seconds: float = 30

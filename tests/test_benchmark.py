@@ -258,6 +258,29 @@ def test_a_table_has_shares_of_the_peak_and_reasons():
     assert rows[3][2] == "-" and rows[3][-1] == "not measured: no jax"
 
 
+def test_networks_measured_apart_stand_in_one_table_in_their_order(tmp_path, monkeypatch, capsys):
+    def pretend(contenders, seconds, rounds):
+        for one in contenders:
+            one.seconds, one.peak_mb, one.facts = {"step": [seconds], "gemm": [1.0]}, 1.0, {"parameters": 1, "step_multiply_adds": 1}
+
+    monkeypatch.setattr(train_step, "take_turns", pretend)
+    monkeypatch.setattr(train_step, "peaks", lambda probes: {"float32": 1e3, "bfloat16": 1e3})
+    flags = ["train_step", "--frameworks", "tensorflow", "--out", str(tmp_path), "--baseline", str(tmp_path / "none.json")]
+    for only, seconds in (("mobile_tiny", "3"), ("best, stage 2", "2"), ("mobile_tiny", "4")):
+        run.main([*flags, "--only", only, "--seconds", seconds])
+    everything = json.loads((tmp_path / "train_step.json").read_text())
+    assert [row[:3] for row in everything["rows"][::2]] == [
+        ["best, stage 2", "TensorFlow float32", "2"],
+        ["mobile_tiny", "TensorFlow float32", "4"],
+    ]
+    assert len(everything["rows"]) == 4 and {key.partition(":")[0] for key in everything["ratios"]} == set(everything["details"])
+    everything["environment"]["processor"] = "another"
+    (tmp_path / "train_step.json").write_text(json.dumps(everything))
+    with pytest.raises(SystemExit):
+        run.main([*flags, "--only", "mobile_tiny"])
+    assert "results of this machine" in capsys.readouterr().err
+
+
 # -- the other benchmarks ---------------------------------------------------------------------------
 
 

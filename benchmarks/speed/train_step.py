@@ -1,9 +1,15 @@
 """Seconds of a training step of each network and preset, by framework and dtype."""
 
 import dataclasses
+import datetime
+import json
+from pathlib import Path
 
 from limits import DTYPES, peaks
 from turns import Contender, take_turns
+
+from smtn_keras import runs
+from smtn_keras.errors import UserError
 
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 LAYOUTS = "channels_last", "contiguous_format"
@@ -69,7 +75,7 @@ def measure(settings, work_folder) -> dict:
     Returns:
         `details`, `ratios`, `head` and `rows` of a table, and what must be known to read it as `notes`, as `run.py` asks of every benchmark.
     """
-    details, ratios, rows = {}, {}, []
+    of_network = _known(settings)  # [details, ratios, rows] by name
     for name, work in (QUICK if settings.quick else WORK).items():
         if settings.only and not any(words in name for words in settings.only):
             continue
@@ -82,7 +88,8 @@ def measure(settings, work_folder) -> dict:
             take_turns([*those, *beside], settings.seconds, settings.rounds)
             probes += beside
         peak = peaks(probes)
-        details[name] = {
+        details = {
+            "made": datetime.date.today().isoformat(),
             "contenders": [dataclasses.asdict(one) for ones in candidates.values() for one in ones],
             "probes": [dataclasses.asdict(one) for one in probes],
             "peak_flops": peak,
@@ -90,9 +97,53 @@ def measure(settings, work_folder) -> dict:
         contenders = {key: min(ones, key=lambda one: one.median() or float("inf")) for key, ones in candidates.items()}
         batch = work.config("float32").training.batch_size
         flops = batch * _flops(contenders.values())
-        ratios |= _ratios(name, contenders, peak, flops)
-        rows += [_row(name, key, one, contenders, peak, flops, batch) for key, one in contenders.items()]
-    return {"details": details, "ratios": ratios, "head": HEAD, "rows": rows, "notes": NOTES}
+        rows = [_row(name, key, one, contenders, peak, flops, batch) for key, one in contenders.items()]
+        of_network[name] = details, _ratios(name, contenders, peak, flops), rows
+    return joined(of_network)
+
+
+def joined(of_network: dict[str, tuple[dict, dict, list]]) -> dict:
+    """What `measure` returns, of the details, ratios and rows of each network."""
+    found = [(name, *of_network[name]) for name in (*WORK, *QUICK) if name in of_network]
+    days = sorted({details["made"] for _, details, _, _ in found})
+    return {
+        "details": {name: details for name, details, _, _ in found},
+        "ratios": {key: ratio for _, _, ratios, _ in found for key, ratio in ratios.items()},
+        "head": HEAD,
+        "rows": [row for *_, rows in found for row in rows],
+        "notes": NOTES + (f" The networks were measured one by one, from {days[0]} to {days[-1]}." if len(days) > 1 else ""),
+    }
+
+
+def apart(result: dict) -> dict[str, tuple[dict, dict, list]]:
+    """The details, ratios and rows of each network in a saved result."""
+    return {
+        name: (
+            {"made": result["made"][:10]} | details,
+            {key: ratio for key, ratio in result["ratios"].items() if key.startswith(f"{name}: ")},
+            [row for row in result["rows"] if row[0] == name],
+        )
+        for name, details in result["details"].items()
+    }
+
+
+def _known(settings) -> dict:
+    """With `--only` and `--out`, what that folder has of all networks: all of them take an hour.
+
+    Raises:
+        UserError: if it was measured on another machine or with other packages.
+    """
+    file = Path(settings.out or "", "train_step.json")
+    if not (settings.only and settings.out and file.is_file()):
+        return {}
+    before, now = json.loads(file.read_text()), runs.environment()
+    for key in ("processor", "cores", "python", "versions"):
+        if before["environment"][key] != now[key]:
+            raise UserError(
+                f"{file}: expected results of this machine, as --only keeps those of other networks, got {key} {before['environment'][key]} "
+                f"beside {now[key]}; name another --out"
+            )
+    return apart(before)
 
 
 def _contenders(name: str, work: Work, framework: str, dtype: str, quick: bool) -> list[Contender]:
