@@ -201,6 +201,9 @@ def _compiled(config: Config, sets, steps: int):
         jit_compile="auto" if keras.backend.backend() == "jax" else False,  # on CPUs XLA is slower than TensorFlow's own kernels
     )
     model.optimizer.build(model.trainable_variables)
+    # makes what sums up the losses, too: TensorFlow traces a step twice that makes variables
+    answer = {name: np.zeros((1, *output.shape[1:]), np.float32) for name, output in model.output.items()}
+    keras.Model.compute_loss(model, y={task.name: targets[task.name][:1] for task in tasks}, y_pred=answer)
     return model
 
 
