@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# processes on JAX compile for longer than they compute
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 
 @pytest.fixture(scope="session")
 def faces() -> Path:
