@@ -123,7 +123,7 @@ def run(settings: RunConfig) -> list[str]:
             folder = Path(settings.out)
             folder.mkdir(parents=True, exist_ok=True)
             everything = {"made": made, "environment": environment, "settings": dataclasses.asdict(settings), **result}
-            runs.write(folder / f"{name}.json", json.dumps(everything, indent=2) + "\n")
+            runs.write(folder / f"{name}.json", json.dumps(everything) + "\n")  # thousands of times, for programs
             runs.write(folder / f"{name}.md", text + "\n")
         if settings.into:
             insert(Path(settings.into), name, text)

@@ -72,7 +72,7 @@ def _fit(config: Config, folder: Path, first: bool, resume: bool, held: contextl
     faults.refuse(sets, config.data.flip, quiet=not first)
 
     keras.utils.set_random_seed(config.training.seed)
-    dtype = backend.compute_dtype(config.training.dtype)
+    dtype = backend.compute_dtype(config)
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
 
     if config.kind in PEERS:

@@ -232,7 +232,7 @@ class TrainingConfig:
     teacher_weight: float = 1.0
     """Factor of the distance to its answers."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the conv layers; auto: bfloat16 where the processor has it. Weights and heads stay float32."""
+    """Arithmetic of the conv layers; auto: bfloat16 where it is faster. Weights and heads stay float32."""
     seed: int = 0
     """Of initial weights, order and augmentation."""
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from smtn_keras import fit
+from smtn_keras import backend, fit
 from smtn_keras.config import Config, DataConfig, NetworkConfig, RunConfig, TrainingConfig, read_config
 from smtn_keras.errors import UserError
 from smtn_keras.presets import BACKBONE, PRESETS, parse, preset
@@ -320,3 +320,13 @@ def test_bad_flags_end_with_code_2_and_what_was_expected(flags, sentence, capsys
     assert sentence in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
+
+
+def test_auto_is_bfloat16_where_it_is_faster(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx512_bf16\n")
+    monkeypatch.setattr(backend, "Path", lambda name: tmp_path / "cpuinfo")
+    depthwise = [preset("mobile_tiny", 1), preset("small", 1).with_(network={"backbone": "mobilenet_v2", "width": 0.35})]
+    assert [backend.compute_dtype(config) for config in (preset("small", 1), *depthwise)] == ["bfloat16", "float32", "float32"]
+    assert backend.compute_dtype(depthwise[0].with_(training={"dtype": "bfloat16"})) == "bfloat16"
+    (tmp_path / "cpuinfo").write_text("flags : fpu\n")
+    assert backend.compute_dtype(preset("small", 1)) == "float32"

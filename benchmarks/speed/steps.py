@@ -77,7 +77,7 @@ def _keras(config, tasks, images, targets):
     import keras
 
     keras.utils.set_random_seed(config.training.seed)
-    bfloat16 = backend.compute_dtype(config.training.dtype) == "bfloat16"
+    bfloat16 = backend.compute_dtype(config.resolved()) == "bfloat16"
     keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")
     model = fit._compiled(config.resolved(), [Drawn(tasks, targets)], steps=100)
     facts = {

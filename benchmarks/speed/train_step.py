@@ -42,6 +42,7 @@ class Work:
 
 WIDTH_1 = {"head": "pooled"}  # of the paper's preset: without its two FC layers, which are five sixths of its weights
 BOTH = "tensorflow", "torch"  # JAX takes minutes for a step of these
+KERAS = "tensorflow", "jax"  # not rebuilt in PyTorch
 WORK = {
     "width 1, stage 1": Work("paper", 1, WIDTH_1),
     "width 1, stage 2, channelwise": Work("paper", 2, WIDTH_1 | {"fusion": "channelwise"}, frameworks=BOTH),
@@ -55,13 +56,13 @@ WORK = {
     "small, stage 2": Work("small", 2),
     "mobile": Work("mobile"),
     "mobile_tiny": Work("mobile_tiny"),
-    "small, single_task": Work("small", 1, {"kind": "single_task"}),
-    "small, soft_sharing": Work("small", 1, {"kind": "soft_sharing"}),
-    "small, cross_stitch": Work("small", 2, {"kind": "cross_stitch"}),
-    "small, nddr": Work("small", 2, {"kind": "nddr"}),
-    "small, mtan": Work("small", 1, {"kind": "mtan"}),
-    "small, cascade": Work("small", 1, {"kind": "cascade"}),
-    "small, tcdcn": Work("small", 1, {"kind": "tcdcn"}),
+    "small, single_task": Work("small", 1, {"kind": "single_task"}, frameworks=KERAS),
+    "small, soft_sharing": Work("small", 1, {"kind": "soft_sharing"}, frameworks=KERAS),
+    "small, cross_stitch": Work("small", 2, {"kind": "cross_stitch"}, frameworks=KERAS),
+    "small, nddr": Work("small", 2, {"kind": "nddr"}, frameworks=KERAS),
+    "small, mtan": Work("small", 1, {"kind": "mtan"}, frameworks=KERAS),
+    "small, cascade": Work("small", 1, {"kind": "cascade"}, frameworks=KERAS),
+    "small, tcdcn": Work("small", 1, {"kind": "tcdcn"}, frameworks=KERAS),
 }
 QUICK = {
     "quick, stage 1": Work("small", 1, {"width": 0.05, "image_size": 32}, {"batch_size": 8}, BOTH),
@@ -196,8 +197,8 @@ def _ratios(name: str, contenders: dict, peak: dict, flops: float) -> dict:
 
 HEAD = ["", "", "s a step", "quartiles", "images/s", "times TensorFlow's", "GFLOP/s", "share of the peak", "MB at most", "parameters", ""]
 NOTES = (
-    "A step is that of `fit` on one drawn batch, with its losses, metrics and optimizer; PyTorch's is the same network, losses and "
-    "optimizer without the metrics, in the faster layout of its maps, with `torch.autocast` for bfloat16. Medians over rounds in which all of a "
+    "A step is that of `fit` on one drawn batch, with its losses, metrics and optimizer; PyTorch's is the same network (hard sharing or "
+    "separation of VGG16's stacks), losses and optimizer without the metrics, in the faster layout of its maps, with `torch.autocast` for bfloat16. Medians over rounds in which all of a "
     "network take turns. The FLOPs of a step: two a multiply-add of its conv and dense layers, once forward, once more for the gradient of a "
     "kernel that trains, and once more for that of an input behind one. The peak of a dtype is the best that any framework reached in the same "
     "rounds, with a product of two square matrices of side 4096 or a 3x3 convolution of 256 channels. MB is the most memory that the "
