@@ -325,8 +325,9 @@ def test_bad_flags_end_with_code_2_and_what_was_expected(flags, sentence, capsys
 def test_auto_is_bfloat16_where_it_is_faster(tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text("flags : fpu avx512_bf16\n")
     monkeypatch.setattr(backend, "Path", lambda name: tmp_path / "cpuinfo")
-    depthwise = [preset("mobile_tiny", 1), preset("small", 1).with_(network={"backbone": "mobilenet_v2", "width": 0.35})]
-    assert [backend.compute_dtype(config) for config in (preset("small", 1), *depthwise)] == ["bfloat16", "float32", "float32"]
-    assert backend.compute_dtype(depthwise[0].with_(training={"dtype": "bfloat16"})) == "bfloat16"
+    small, tiny = preset("small", 1), preset("mobile_tiny", 1)
+    depthwise = small.with_(network={"backbone": "mobilenet_v2", "width": 0.35})
+    assert [backend.compute_dtype(config) for config in (small, tiny, depthwise)] == ["bfloat16", "float32", "float32"]
+    assert backend.compute_dtype(tiny.with_(training={"dtype": "bfloat16"})) == "bfloat16"
     (tmp_path / "cpuinfo").write_text("flags : fpu\n")
-    assert backend.compute_dtype(preset("small", 1)) == "float32"
+    assert backend.compute_dtype(small) == "float32"
