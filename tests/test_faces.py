@@ -47,7 +47,7 @@ def test_floors_of_mtfl(data_dir):
 
 def test_two_epochs_on_celeba_clear_the_floors(data_dir, tmp_path):
     run = str(tmp_path / "run")
-    fit.main(["--data", "celeba", "--data-dir", str(data_dir), "--run", run, "--epochs", "2", "--image-size", "64"])
+    fit.main(["--data", "celeba", "--data-dir", str(data_dir), "--run", run, "--epochs", "2", "--image-size", "48"])
     result = evaluate.evaluate(evaluate.EvaluateConfig(run=run, split="validation"), quiet=True)["celeba/validation"]
     for task, key in (("landmarks", "success_rate_average"), ("attributes", "accuracy_mean")):
         assert result[task]["metrics"][key] > result[task]["floor"][key] + 3
