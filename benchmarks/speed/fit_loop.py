@@ -8,6 +8,12 @@ from process import cores_here
 from turns import Contender, table_row, take_turns
 
 EPOCHS = 3  # the first, which compiles, is not counted
+WORK = {
+    "small, stage 1": ["--preset", "small"],
+    "best, stage 1": ["--preset", "best"],
+    "width 1, stage 1": ["--preset", "paper", "--head", "pooled", "--samples", "960"],  # 30 steps, as one takes seconds
+}
+QUICK = {"quick, stage 1": ["--preset", "small", "--width", "0.05", "--image-size", "32"]}
 
 
 def contender(flags: list[str]):
@@ -69,24 +75,22 @@ def contender(flags: list[str]):
 
 
 def measure(settings, work_folder) -> dict:
-    """The presets small and best on drawn faces, each in a process of its own."""
+    """Each network on drawn faces, in a process of its own."""
     from smtn_keras.prepare import prepare
 
     prepare("synthetic", work_folder, samples=200 if settings.quick else None)
     details, ratios, rows = {}, {}, []
-    for preset in ("small",) if settings.quick else ("small", "best"):
-        flags = ["--preset", preset, "--data", "synthetic", "--batch-size", "32", "--data-dir", str(work_folder), "--epochs", str(EPOCHS)]
-        if settings.quick:
-            flags += ["--width", "0.05", "--image-size", "32"]
-        one = Contender(f"{preset}, stage 1", "fit_loop", {"flags": flags})
+    for name, flags in (QUICK if settings.quick else WORK).items():
+        flags = [*flags, "--data", "synthetic", "--batch-size", "32", "--data-dir", str(work_folder), "--epochs", str(EPOCHS)]
+        one = Contender(name, "fit_loop", {"flags": flags})
         take_turns([one], settings.seconds, settings.rounds)
         step, cells = one.median(), None
         if step:
             loop, whole = one.median("loop"), one.median("loop and validation")
-            ratios[f"{preset}: loop over steps, seconds"] = {"value": loop / step, "better": "lower"}
-            ratios[f"{preset}: loop and validation over steps, seconds"] = {"value": whole / step, "better": "lower"}
+            ratios[f"{name}: loop over steps, seconds"] = {"value": loop / step, "better": "lower"}
+            ratios[f"{name}: loop and validation over steps, seconds"] = {"value": whole / step, "better": "lower"}
             cells = [f"{1000 * step:.1f}", f"{1000 * loop:.1f}", f"{loop / step:.3f}", f"{whole / step:.3f}", f"{one.peak_mb:.0f}"]
-        details[preset] = dataclasses.asdict(one)
+        details[name] = dataclasses.asdict(one)
         rows.append(table_row([one.name], one, cells, 5))
     head = ["", "ms a bare step", "ms a step of the loop", "loop over steps", "with validation", "MB at most", ""]
     notes = (
