@@ -329,6 +329,16 @@ def test_a_packing_of_any_ratio_is_refused(tmp_path):
     refused("got 'a compression other than deflate'", pictures.read, "000001.jpg")
 
 
+def test_a_member_without_a_name_is_no_picture(tmp_path):
+    """Found by the fuzzer: Python ends a member's name at its first null, and does not expect nothing before it."""
+    data = encoded(picture(1))
+    pictures_in(tmp_path / "a.zip", {"unnamed": b"something", "000001.jpg": data})
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"unnamed", b"\0nnamed"))
+    pictures = Pictures(tmp_path / "a.zip", "the publisher")
+    assert pictures.read("000001.jpg") == data
+    refused("the first is 000002.jpg", pictures.check_all_there, ["000001.jpg", "000002.jpg"], Path("list.txt"))
+
+
 def test_a_zip_that_is_a_pipe_or_a_link_is_refused(tmp_path):
     make_celeba(tmp_path / "celeba", "zip")
     path = tmp_path / "celeba" / "img_align_celeba.zip"

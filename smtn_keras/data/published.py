@@ -176,7 +176,7 @@ class Pictures:
 
     @functools.cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        members = [info for info in self._zip.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
+        members = [info for info in self._zip.infolist() if not info.filename.endswith("/") and "__MACOSX" not in info.filename]
         return {info.filename.rsplit("/", 1)[-1]: info for info in members}
 
     @functools.cached_property

@@ -70,6 +70,7 @@ def _measure(what: str, count: int, seed: int, folder: Path) -> dict:
         with (work / "log").open("wb") as log:
             code = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode
         state = State.from_buffer_copy((work / "state").read_bytes())
+        ends += re.findall(r"^input \d+: .*", (work / "log").read_text(errors="replace"), re.MULTILINE)
         for key in ("tried", "faults"):
             row[key] += getattr(state, key)
         for key in ("worst_seconds", "peak_mb"):
@@ -127,7 +128,7 @@ class Watched:
         if grown := state.peak_mb > MEGABYTES:
             fault = f"grew by {state.peak_mb:.0f} MB"
         if fault:
-            print(f"{state.tried}: {fault[:500]}", flush=True)
+            print(f"input {state.tried}: {fault[:500]}", flush=True)
             state.faults += 1
             _keep(self._folder.parent, self._what, self._turn, str(state.tried), bytes([kind]) + data)
         if grown:
