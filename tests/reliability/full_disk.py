@@ -56,6 +56,7 @@ def small_disk(place: Path, size: int):
         yield place
     finally:
         subprocess.run(["umount", place], check=True)
+        place.rmdir()
 
 
 def enlarge(place: Path, size: int):
