@@ -56,6 +56,15 @@ def load(folder: Path, model: keras.Model) -> Progress:
         UserError: if the file holds something else.
     """
     runs.load_weights(model, folder / FILE)
+    return read(folder)
+
+
+def read(folder: Path) -> Progress:
+    """Where the checkpoint of a run stands.
+
+    Raises:
+        UserError: if the file holds something else.
+    """
     try:
         with zipfile.ZipFile(folder / FILE) as whole:
             content = io.BytesIO(whole.read(PROGRESS))

@@ -1,7 +1,9 @@
 """LiteRT files: from a network to a file of the wanted arithmetic, with the names of its outputs inside."""
 
 import contextlib
+import errno
 import io
+import os
 import re
 import tempfile
 import warnings
@@ -24,6 +26,9 @@ def write_saved_model(model, folder: Path, batch: int | None = None, input_type:
         model: a `predictor.serving_model`.
         batch: how many images it takes; None for any number.
         input_type: of `image`, RGB 0..255.
+
+    Raises:
+        OSError: if the disk is full, of which TensorFlow has an error of its own.
     """
     import keras
     import tensorflow as tf
@@ -33,7 +38,10 @@ def write_saved_model(model, folder: Path, batch: int | None = None, input_type:
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serve", lambda image: model(tf.cast(image, tf.float32), training=False), input_signature=[image])
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.ResourceExhaustedError:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
 
 
 def convert(model, batch: int = 1, input_type: InputType = "float32") -> bytes:

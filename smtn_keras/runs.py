@@ -177,9 +177,18 @@ def leads_to(config: Config, before: Config) -> bool:
 
 
 def finished(folder: Path, config: Config) -> bool:
-    """Whether a run reached its last epoch."""
+    """Whether a run reached its last epoch and kept what it learned in it: the history is written first."""
+    from . import checkpoint
+
     rows = read_history(folder)
-    return bool(rows) and rows[-1]["epoch"] >= config.training.epochs
+    if not rows or rows[-1]["epoch"] < config.training.epochs:
+        return False
+    if not (folder / checkpoint.FILE).is_file():  # of a method that is trained at once, or joined
+        return True
+    try:
+        return checkpoint.read(folder).epoch >= config.training.epochs
+    except UserError:  # of an earlier version, or damaged, which whoever reads the weights says
+        return True
 
 
 def load(folder: str | Path, weights: str = "best.keras", dtype="float32") -> Run:

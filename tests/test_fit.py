@@ -374,7 +374,9 @@ def test_resuming_a_finished_run_changes_nothing(tiny_stage1, capsys):
 def test_a_run_killed_between_its_history_and_its_weights_repeats_that_epoch(tiny_dir, tiny_stage1, tmp_path):
     killed = shutil.copytree(tiny_dir / "after_one", tmp_path / "killed")
     runs.write_history(killed, runs.read_history(tiny_stage1))  # last.keras is of epoch 1, the history ends at 2
+    assert not runs.finished(killed, read_config(killed)), "or stage 2 and compare would take its best.keras, too, which may be older"
     fit.main(["--resume", "--run", str(killed)])
+    assert runs.finished(killed, read_config(killed))
     assert [row["epoch"] for row in runs.read_history(killed)] == [1, 2]
     assert_same_weights(weights_of(killed, "last.keras"), weights_of(tiny_stage1, "last.keras"))
 
