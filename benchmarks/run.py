@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import importlib
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -57,7 +58,7 @@ class RunConfig:
     """A folder for NAME.json (all times, settings, versions, processor and commit) and NAME.md."""
     into: str | None = None
     """A Markdown file whose lines between '<!-- NAME: begin -->' and '<!-- NAME: end -->' are replaced by each table."""
-    baseline: str = str(HERE / "baseline.json")
+    baseline: str = os.path.relpath(HERE / "baseline.json")
     """The ratios to compare with."""
     check: bool = False
     """End with exit code 1 if a ratio is more than 20 % worse than the baseline's."""
